@@ -1,0 +1,1 @@
+//! The routing of each pattern as a sans-IO core.

@@ -1,0 +1,159 @@
+//! The valid model: what the rest of the house may rely on without checking again.
+//!
+//! Every bound is named with its unit. What happens when a bound is reached is said beside it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// A whole, valid configuration. It replaces the embedded default wholly: only what it names runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The bus workers; `None` runs services only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bus: Option<Bus>,
+    /// Back-ends and other processes, by name.
+    pub services: BTreeMap<String, Service>,
+    /// When and how fast what died is started again, and how long a stop may take.
+    pub supervisor: RestartPolicy,
+}
+
+/// The bus workers and what they share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bus {
+    /// The address that every listening socket binds.
+    pub bind: IpAddr,
+    /// Permits a `bind` beyond loopback although peers are not authenticated.
+    pub allow_insecure: bool,
+    /// The requests worker; `None` leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
+    /// Bounds against hostile or broken peers, the same for every bus worker.
+    pub limits: Limits,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), allow_insecure: false, requests: None, limits: Limits::default() }
+    }
+}
+
+/// The requests worker: clients in front (REQ, DEALER), back-ends behind (REP, DEALER).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// TCP port for clients; 0 takes any free one.
+    pub front: u16,
+    /// TCP port for back-ends; 0 takes any free one.
+    pub back: u16,
+    /// Requests that one back-end may have in hand; more wait.
+    pub window: u32,
+    /// Whether a request whose back-end died may be given to another one (twice at most in all).
+    pub idempotent: bool,
+    /// Requests that wait for a back-end, all clients together; beyond it clients are not read.
+    pub waiting_max: u32,
+    /// Bytes of waiting requests, all clients together; beyond it clients are not read.
+    pub waiting_bytes_max: u64,
+    /// Milliseconds that a request waits for a back-end; then it is dropped and counted as expired.
+    pub waiting_ms_max: u64,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            front: 5555,
+            back: 5556,
+            window: 64,
+            idempotent: false,
+            waiting_max: 100_000,
+            waiting_bytes_max: 64 << 20,
+            waiting_ms_max: 30_000,
+        }
+    }
+}
+
+/// Bounds on what peers may make a bus worker hold. All are checked before anything is reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes in one frame; a peer that announces more is disconnected.
+    pub frame_bytes_max: u64,
+    /// Bytes in one message, all frames and their headers; a peer that exceeds it is disconnected.
+    pub message_bytes_max: u64,
+    /// Frames in one message; a peer that exceeds it is disconnected.
+    pub parts_max: u32,
+    /// Bytes of metadata in a READY command; a peer that exceeds it is disconnected.
+    pub metadata_bytes_max: u32,
+    /// Milliseconds from accept to the end of the handshake; then the peer is disconnected.
+    pub handshake_ms_max: u64,
+    /// Connections whose handshake is unfinished; when one more comes, the oldest of them is disconnected.
+    pub handshakes_max: u32,
+    /// Connections of one bus worker; when one more comes, it is closed at once.
+    pub connections_max: u32,
+    /// Bytes queued for one peer; beyond it a client is not read, and what still comes for it is dropped and counted.
+    pub queue_bytes_max: u64,
+    /// Bytes that one bus worker holds for all its peers (partial messages, waiting, queued); beyond it the peer that
+    /// asks for more is disconnected or not read.
+    pub memory_bytes_max: u64,
+    /// Milliseconds of silence after which a ZMTP 3.1 peer is sent a PING; 0 sends none.
+    pub heartbeat_ms: u64,
+    /// Milliseconds that a PING may stay unanswered; then the peer is disconnected.
+    pub heartbeat_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 16 << 20,
+            message_bytes_max: 16 << 20,
+            parts_max: 1024,
+            metadata_bytes_max: 8 << 10,
+            handshake_ms_max: 10_000,
+            handshakes_max: 1024,
+            connections_max: 10_000,
+            queue_bytes_max: 8 << 20,
+            memory_bytes_max: 256 << 20,
+            heartbeat_ms: 10_000,
+            heartbeat_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// A named service: one or more processes of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// What runs.
+    #[serde(flatten)]
+    pub kind: ServiceKind,
+    /// How many processes of it, at least 1.
+    pub instances: u32,
+}
+
+/// What a service runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum ServiceKind {
+    /// A worker built into the `torus` binary, named by its `torus worker` kind.
+    #[serde(rename = "worker")]
+    Worker(String),
+    /// Any program: its argument vector, never empty.
+    #[serde(rename = "command")]
+    Command(Vec<String>),
+}
+
+/// When and how fast a service that died is started again, and how long a stop may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RestartPolicy {
+    /// Milliseconds of life after which an earlier death is forgotten.
+    pub healthy_after_ms: u64,
+    /// Milliseconds before the second restart in a row; it doubles with each further one. The first is immediate.
+    pub backoff_ms_min: u64,
+    /// Milliseconds that a restart waits at most.
+    pub backoff_ms_max: u64,
+    /// Milliseconds for a whole orderly stop; what still lives then is killed.
+    pub stop_ms_max: u64,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self { healthy_after_ms: 1_000, backoff_ms_min: 100, backoff_ms_max: 30_000, stop_ms_max: 8_000 }
+    }
+}

@@ -1,0 +1,1 @@
+//! Sockets, connections and the loop that drives a broker core.

@@ -1,0 +1,1 @@
+//! ZMTP as a sans-IO codec.
