@@ -33,10 +33,6 @@ pub struct Counters {
     base: NonNull<u8>,
 }
 
-/// One counter of a table that its worker keeps mapped for its whole life.
-#[derive(Clone, Copy, Debug)]
-pub struct Counter(&'static AtomicU64);
-
 /// Why a table could not be made, mapped or extended.
 #[derive(Debug, thiserror::Error)]
 pub enum CountersError {
@@ -96,14 +92,14 @@ impl Counters {
     /// The counter of that name, at zero if it is new. Only the table's one writer calls this.
     ///
     /// Names are `words.with.dots`; the first word groups them in what users read.
-    pub fn register(&'static self, name: &str) -> Result<Counter, CountersError> {
+    pub fn register(&'static self, name: &str) -> Result<&'static AtomicU64, CountersError> {
         let refused = || CountersError::Register(name.to_owned());
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(refused());
         }
         for slot in 1..=COUNTERS_MAX {
             match self.name(slot) {
-                Some(known) if known == name => return Ok(Counter(self.value(slot))),
+                Some(known) if known == name => return Ok(self.value(slot)),
                 Some(_) => {}
                 None => {
                     let mut bytes = [0u8; NAME_BYTES_MAX];
@@ -112,7 +108,7 @@ impl Counters {
                         let value = u64::from_ne_bytes(chunk.try_into().expect("chunks of eight"));
                         self.word(slot * SLOT_BYTES / 8 + word).store(value, Ordering::Release);
                     }
-                    return Ok(Counter(self.value(slot)));
+                    return Ok(self.value(slot));
                 }
             }
         }
@@ -166,28 +162,6 @@ impl Drop for Counters {
     }
 }
 
-impl Counter {
-    /// Adds to the counter; wraps at 2^64.
-    pub fn add(self, n: u64) {
-        self.set(self.get().wrapping_add(n));
-    }
-
-    /// Takes from the counter, for gauges; stops at zero.
-    pub fn sub(self, n: u64) {
-        self.set(self.get().saturating_sub(n));
-    }
-
-    /// Sets a gauge.
-    pub fn set(self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The present value.
-    pub fn get(self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,11 +171,11 @@ mod tests {
         let fd = create("test").unwrap();
         {
             let writer = Counters::open(&fd).unwrap().forever();
-            writer.register("requests").unwrap().add(5);
-            writer.register("lost.expired").unwrap().add(1);
+            writer.register("requests").unwrap().fetch_add(5, Ordering::Relaxed);
+            writer.register("lost.expired").unwrap().fetch_add(1, Ordering::Relaxed);
         }
         let writer = Counters::open(&fd).unwrap().forever();
-        writer.register("requests").unwrap().add(2);
+        writer.register("requests").unwrap().fetch_add(2, Ordering::Relaxed);
         let read = Counters::open(&fd).unwrap().snapshot();
         assert_eq!(read, [("requests".to_owned(), 7), ("lost.expired".to_owned(), 1)]);
     }
