@@ -209,10 +209,9 @@ impl Session {
         }
         // Commands within a message count as its bytes: they are held with it.
         let total = (self.scan.offset + header.bytes) as u64 + announced;
-        if self.scan.parts > 0 || header.flags & COMMAND == 0 {
-            if total > limits.message_bytes_max && !handshake {
-                return Err(WireError::MessageTooLarge { max: limits.message_bytes_max });
-            }
+        let in_message = !handshake && (self.scan.parts > 0 || header.flags & COMMAND == 0);
+        if in_message && total > limits.message_bytes_max {
+            return Err(WireError::MessageTooLarge { max: limits.message_bytes_max });
         }
         Ok(Some(header))
     }

@@ -105,8 +105,8 @@ fn pings_are_answered_with_their_context_even_between_the_frames_of_a_message() 
     let whole = message(&[b"one", b"two", b"three"]);
     let mut ping = Vec::new();
     crate::wire::frame::push_command(&mut ping, b"PING", &[0, 9, b'c', b't', b'x']);
-    let bytes = [&hello_from(SocketType::Dealer), &whole[..5], &ping, &whole[5..10], &ping, &whole[10..], &ping];
-    let heard = hear(SocketType::Router, &bytes.map(|part| &part[..]).concat(), &[]);
+    let bytes = [&hello_from(SocketType::Dealer)[..], &whole[..5], &ping, &whole[5..10], &ping, &whole[10..], &ping];
+    let heard = hear(SocketType::Router, &bytes.concat(), &[]);
     assert_eq!(heard.error, None);
     assert_eq!(heard.messages, [whole]);
     assert!(heard.sent.ends_with(b"\x04\x08\x04PONGctx\x04\x08\x04PONGctx\x04\x08\x04PONGctx"));

@@ -1,0 +1,324 @@
+//! Requests: clients in front (REQ, DEALER), back-ends behind (REP, DEALER), least-loaded dispatch between them.
+//!
+//! A request goes to the back-end with the fewest in hand, of those with fewer than `window`; behind the broker's own
+//! address frame, which names the connection it came from and its number here. A reply is delivered only if that
+//! number is outstanding at the very back-end that sent it. What a peer calls itself decides nothing.
+//!
+//! Every accepted request ends in exactly one counter: `replies`, when the last byte of its reply has been written to
+//! the client's socket, or one of `lost.*`. Until then it is in exactly one of three places: waiting for a back-end, in
+//! a back-end's hands, or its reply is queued for the client. So `requests - replies - lost.*` is what is in flight, at
+//! every instant, even when the worker is killed; the next one then counts that remainder as `lost.worker_died`.
+
+mod backends;
+mod counts;
+mod envelope;
+mod outstanding;
+mod waiting;
+
+use bytes::Bytes;
+
+use self::backends::Backends;
+pub use self::counts::{Counts, Lost};
+use self::envelope::{Address, Envelope};
+use self::outstanding::{Outstanding, Request};
+use self::waiting::{Waiting, WaitingRequest};
+use super::{Core, Door, Message, Millis, PeerId, Peers};
+use crate::wire::PeerInfo;
+
+/// The door that clients come through.
+pub const FRONT: Door = Door(0);
+/// The door that back-ends come through.
+pub const BACK: Door = Door(1);
+
+/// How often a request is given out at most, if it may be repeated at all: a poisonous one must not kill every back-end.
+pub const ATTEMPTS_MAX: u8 = 2;
+
+/// What may be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Requests that one back-end may have in hand.
+    pub window: u32,
+    /// Whether a request may be given out again when its back-end died with it.
+    pub idempotent: bool,
+    /// Requests that wait for a back-end; beyond it clients are not read.
+    pub waiting_max: u32,
+    /// Bytes of the waiting requests; beyond it clients are not read.
+    pub waiting_bytes_max: u64,
+    /// Milliseconds that a request waits; then, or a sixteenth of that later, it is lost as expired.
+    pub waiting_ms_max: Millis,
+}
+
+/// All state of the requests pattern.
+#[derive(Debug)]
+pub struct Requests {
+    settings: Settings,
+    peers: Peers,
+    roles: Vec<Role>,
+    backends: Backends,
+    outstanding: Outstanding,
+    waiting: Waiting,
+    /// Clients that are not read until there is room again.
+    held_back: Vec<PeerId>,
+    /// When the waiting were last looked through.
+    ticked: Millis,
+    counts: Counts,
+}
+
+/// What the peer in a slot is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Role {
+    #[default]
+    None,
+    Client,
+    Backend,
+}
+
+impl Requests {
+    /// A core without peers. What an earlier worker of the same counters had in flight is counted as lost with it.
+    pub fn new(settings: Settings, peers: Peers, counts: Counts) -> Self {
+        counts.adopt();
+        Self {
+            backends: Backends::new(settings.window),
+            settings,
+            peers,
+            roles: Vec::new(),
+            outstanding: Outstanding::default(),
+            waiting: Waiting::default(),
+            held_back: Vec::new(),
+            ticked: 0,
+            counts,
+        }
+    }
+
+    fn request(&mut self, client: PeerId, message: Message<'_>, now: Millis) {
+        self.counts.requests.add(1);
+        // Who waits already goes first; clients that wait take turns.
+        match self.backends.least_loaded() {
+            Some(backend) if self.waiting.is_empty() => {
+                self.dispatch(backend, Request { client, attempts: 1, kept: None }, message);
+            }
+            _ => self.wait(client, WaitingRequest { message: message.keep(), since: now, attempts: 0 }),
+        }
+    }
+
+    fn wait(&mut self, client: PeerId, request: WaitingRequest) {
+        self.peers.hold(request.message.len() as u64);
+        self.waiting.push(client, request);
+        self.counts.waiting.set(self.waiting.len() as u64);
+    }
+
+    fn dispatch(&mut self, backend: PeerId, mut request: Request, message: Message<'_>) {
+        let client = request.client;
+        let envelope = Envelope::of(message.bytes());
+        let message = if self.settings.idempotent {
+            let kept = message.keep();
+            self.peers.hold(kept.len() as u64);
+            request.kept = Some(kept.clone());
+            Message::Shared(kept)
+        } else {
+            message
+        };
+        let number = self.outstanding.insert(backend, request);
+        let (prefix, length) = Address { client, number }.prefix(envelope);
+        self.peers.push(backend, &prefix[..length], message);
+        self.backends.gave(backend, !self.peers.is_full(backend));
+        self.counts.in_hand.add(1);
+    }
+
+    fn reply(&mut self, backend: PeerId, message: Message<'_>) {
+        let Some((address, envelope)) = Address::read(message.bytes()) else {
+            return self.counts.unsolicited.add(1);
+        };
+        let Some(request) = self.outstanding.take(backend, address.client, address.number) else {
+            return self.counts.unsolicited.add(1);
+        };
+        self.counts.in_hand.sub(1);
+        self.forget(request.kept);
+        self.backends.answered(backend, !self.peers.is_full(backend));
+        match envelope.strip(message) {
+            Some(reply) => self.deliver(request.client, reply),
+            None => self.counts.lost(Lost::BadReply, 1),
+        }
+        self.serve_waiting();
+    }
+
+    fn deliver(&mut self, client: PeerId, reply: Message<'_>) {
+        let lost = if !self.peers.is_live(client) {
+            Lost::ClientGone
+        } else if self.peers.is_full(client) {
+            Lost::ClientSlow
+        } else if self.peers.is_reserve_full() {
+            Lost::MemoryFull
+        } else {
+            self.peers.push(client, &[], reply);
+            return self.counts.replies_queued.add(1);
+        };
+        self.counts.lost(lost, 1);
+    }
+
+    /// Gives waiting requests to back-ends for as long as there are both.
+    fn serve_waiting(&mut self) {
+        while let Some(backend) = self.backends.least_loaded() {
+            let Some((client, request)) = self.waiting.pop() else { break };
+            self.peers.release(request.message.len() as u64);
+            let given = Request { client, attempts: request.attempts + 1, kept: None };
+            self.dispatch(backend, given, Message::Shared(request.message));
+        }
+        self.counts.waiting.set(self.waiting.len() as u64);
+        self.let_go_on();
+    }
+
+    fn backend_left(&mut self, backend: PeerId, now: Millis) {
+        self.backends.remove(backend);
+        self.counts.backends.sub(1);
+        for request in self.outstanding.take_all(backend) {
+            self.counts.in_hand.sub(1);
+            let kept = self.forget(request.kept);
+            match kept.filter(|_| request.attempts < ATTEMPTS_MAX && self.peers.is_live(request.client)) {
+                Some(message) => {
+                    self.wait(request.client, WaitingRequest { message, since: now, attempts: request.attempts });
+                }
+                None => self.counts.lost(Lost::BackendGone, 1),
+            }
+        }
+        self.serve_waiting();
+    }
+
+    fn client_left(&mut self, client: PeerId) {
+        self.counts.clients.sub(1);
+        let (requests, bytes) = self.waiting.remove(client);
+        self.peers.release(bytes);
+        self.counts.lost(Lost::ClientGone, requests);
+        self.counts.waiting.set(self.waiting.len() as u64);
+        self.let_go_on();
+    }
+
+    /// Accounts for the memory of a request that is no longer kept for another attempt.
+    fn forget(&mut self, kept: Option<Bytes>) -> Option<Bytes> {
+        kept.inspect(|message| self.peers.release(message.len() as u64))
+    }
+
+    /// Whether there is room for what a client might send.
+    fn has_room(&self, client: PeerId) -> bool {
+        !self.peers.is_memory_full() && !self.peers.is_full(client) && self.waiting_within(1, Some(client))
+    }
+
+    /// Whether the waiting requests keep within a part of their bounds, one over `part`; a client's own requests too.
+    fn waiting_within(&self, part: u64, client: Option<PeerId>) -> bool {
+        let within = |(requests, bytes): (u64, u64), part: u64| {
+            requests < (u64::from(self.settings.waiting_max) / part).max(1)
+                && bytes < (self.settings.waiting_bytes_max / part).max(1)
+        };
+        within(self.waiting.total(), part)
+            && client.is_none_or(|client| within(self.waiting.of(client), part * waiting::CLIENT_SHARE))
+    }
+
+    /// Lets the clients that were held back go on, as soon as half of what held them back is free: nobody should go on
+    /// for a single request.
+    fn let_go_on(&mut self) {
+        if self.held_back.is_empty() || !self.peers.has_memory() || !self.waiting_within(2, None) {
+            return;
+        }
+        for client in std::mem::take(&mut self.held_back) {
+            if self.peers.has_room(client) && self.waiting_within(2, Some(client)) {
+                self.peers.resume(client);
+            } else if self.peers.is_live(client) {
+                self.held_back.push(client);
+            }
+        }
+    }
+}
+
+impl Core for Requests {
+    fn peers(&mut self) -> &mut Peers {
+        &mut self.peers
+    }
+
+    fn joined(&mut self, peer: PeerId, door: Door, _: &PeerInfo) {
+        if self.roles.len() <= peer.slot() {
+            self.roles.resize(peer.slot() + 1, Role::None);
+        }
+        if door == BACK {
+            self.roles[peer.slot()] = Role::Backend;
+            self.counts.backends.add(1);
+            self.backends.add(peer);
+            self.serve_waiting();
+        } else {
+            self.roles[peer.slot()] = Role::Client;
+            self.counts.clients.add(1);
+        }
+    }
+
+    fn message(&mut self, peer: PeerId, message: Message<'_>, now: Millis) {
+        match self.roles[peer.slot()] {
+            Role::Client => self.request(peer, message, now),
+            Role::Backend => self.reply(peer, message),
+            Role::None => unreachable!("only peers that joined send messages"),
+        }
+    }
+
+    fn written(&mut self, peer: PeerId, messages: u64) {
+        match self.roles.get(peer.slot()) {
+            Some(Role::Client) => {
+                self.counts.replies_queued.sub(messages);
+                self.counts.replies.add(messages);
+                self.let_go_on();
+            }
+            Some(Role::Backend) => {
+                let room = !self.peers.is_full(peer);
+                if self.backends.relieved(peer, room) {
+                    self.serve_waiting();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn left(&mut self, peer: PeerId, now: Millis) {
+        let unwritten = self.peers.remove(peer);
+        match self.roles.get_mut(peer.slot()).map(std::mem::take) {
+            Some(Role::Client) => {
+                self.counts.replies_queued.sub(unwritten);
+                self.counts.lost(Lost::ClientGone, unwritten);
+                self.client_left(peer);
+            }
+            Some(Role::Backend) => self.backend_left(peer, now),
+            _ => {}
+        }
+    }
+
+    fn may_read(&mut self, peer: PeerId) -> bool {
+        // Back-ends are always read: what they send makes room.
+        if self.roles.get(peer.slot()) != Some(&Role::Client) || self.has_room(peer) {
+            return true;
+        }
+        self.held_back.push(peer);
+        false
+    }
+
+    fn deadline(&self) -> Option<Millis> {
+        let wait = self.settings.waiting_ms_max;
+        // Looking through all that wait is worth it for many at once only.
+        let pause = self.ticked.saturating_add(wait / 16);
+        self.waiting.oldest().map(|since| since.saturating_add(wait).max(pause))
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.ticked = now;
+        let Some(limit) = now.checked_sub(self.settings.waiting_ms_max) else { return };
+        let (expired, bytes) = self.waiting.expire(limit);
+        if expired > 0 {
+            self.peers.release(bytes);
+            self.counts.lost(Lost::Expired, expired);
+            self.counts.waiting.set(self.waiting.len() as u64);
+            self.let_go_on();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.counts.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;
