@@ -2,3 +2,4 @@
 //! the machine and says plainly what failed.
 
 pub mod counters;
+pub mod net;

@@ -1,0 +1,34 @@
+//! A task per door: takes in who comes.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::counts::Cut;
+use super::hub::Hub;
+use crate::broker::{Core, Door};
+use crate::wire::SocketType;
+
+/// How long to wait when the machine has no descriptor or memory left for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, listener: TcpListener, door: Door, ours: SocketType) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => hub.admit(stream, door, ours),
+            // It left between its connect and our accept.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                hub.counts.refuse(Cut::NoDescriptors.reason());
+                // An unfinished handshake holds what the newcomer needs. Without one, whoever is connected is served
+                // on, and newcomers wait in the backlog.
+                if !hub.drop_oldest_handshake() {
+                    tracing::warn!(%error, "cannot accept connections for now");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What has come in from one connection and is not used yet.
+//!
+//! Connections have no read buffer of their own: all are read into one that they share, whole messages are used there,
+//! and only the piece of a message that is left over is kept, at its own size. So ten thousand idle peers hold nothing,
+//! and a busy one finds its bytes in the cache. A message that is too large for that gets memory of its own, which
+//! grows with what has really come, never with what was announced.
+
+use std::io;
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::broker::Message;
+
+/// Bytes of the buffer that all connections share.
+pub(super) const SHARED_BYTES: usize = 256 << 10;
+/// Bytes that every connection may keep of an unfinished message even when memory is full.
+pub(super) const UNCHARGED_BYTES: u64 = 4 << 10;
+/// Bytes from which an unfinished message gets memory of its own.
+const OWN_BYTES_MIN: usize = 64 << 10;
+
+/// The unused bytes of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    kept: Kept,
+    /// Bytes, the kept ones included, that lie in the shared buffer now.
+    shared: usize,
+}
+
+#[derive(Debug)]
+enum Kept {
+    /// The piece of a message, to be put before what is read next.
+    Piece(Vec<u8>),
+    /// A large message under way, of `needed` bytes as far as is known.
+    Own { bytes: BytesMut, needed: usize },
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::Piece(Vec::new())
+    }
+}
+
+impl Intake {
+    /// Reads once. Tells how many bytes came; 0 is the end of the stream.
+    pub(super) fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        half: &mut OwnedReadHalf,
+        shared: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kept {
+            Kept::Piece(piece) => {
+                let (front, room) = shared.split_at_mut(piece.len());
+                let mut room = ReadBuf::new(room);
+                ready!(Pin::new(half).poll_read(context, &mut room))?;
+                front.copy_from_slice(piece);
+                self.shared = piece.len() + room.filled().len();
+                Poll::Ready(Ok(room.filled().len()))
+            }
+            Kept::Own { bytes, needed } => {
+                let missing = needed.saturating_sub(bytes.len());
+                bytes.reserve(missing.clamp(1, bytes.len().max(SHARED_BYTES)));
+                pin!(half.read_buf(bytes)).poll(context)
+            }
+        }
+    }
+
+    /// All that is there, to be looked through.
+    pub(super) fn bytes<'a>(&mut self, shared: &'a mut [u8]) -> Unused<'a> {
+        match &mut self.kept {
+            Kept::Piece(_) => Unused::Shared(&mut shared[..self.shared]),
+            Kept::Own { bytes, .. } => Unused::Own(std::mem::take(bytes)),
+        }
+    }
+
+    /// Keeps what was left over, of a message that needs `needed` bytes; tells how much memory that takes.
+    pub(super) fn keep(&mut self, rest: Unused<'_>, needed: usize) -> u64 {
+        let length = rest.len();
+        self.kept = match rest {
+            // The usual case, and no allocation: nothing is left over.
+            _ if length == 0 => Kept::default(),
+            rest if needed <= OWN_BYTES_MIN && length <= OWN_BYTES_MIN => Kept::Piece(rest.as_slice().to_vec()),
+            Unused::Own(bytes) => Kept::Own { bytes, needed },
+            Unused::Shared(bytes) => Kept::Own { bytes: BytesMut::from(&*bytes), needed },
+        };
+        match &self.kept {
+            Kept::Piece(piece) => piece.capacity() as u64,
+            Kept::Own { bytes, .. } => bytes.capacity() as u64,
+        }
+    }
+}
+
+/// Bytes to be looked through from their front, wherever they lie.
+#[derive(Debug)]
+pub(super) enum Unused<'a> {
+    Shared(&'a mut [u8]),
+    Own(BytesMut),
+}
+
+impl<'a> Unused<'a> {
+    pub(super) fn as_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    /// Drops `used` bytes from the front.
+    pub(super) fn skip(&mut self, used: usize) {
+        self.split(used);
+    }
+
+    /// Takes the message at `range` and drops all before it.
+    pub(super) fn take(&mut self, range: Range<usize>) -> Message<'a> {
+        match self.split(range.end) {
+            Unused::Shared(bytes) => Message::Borrowed(&bytes[range.start..]),
+            Unused::Own(bytes) => Message::Shared(bytes.freeze().slice(range.start..)),
+        }
+    }
+
+    fn split(&mut self, at: usize) -> Self {
+        match self {
+            Self::Shared(bytes) => {
+                let (front, rest) = std::mem::take(bytes).split_at_mut(at);
+                *bytes = rest;
+                Self::Shared(front)
+            }
+            Self::Own(bytes) => Self::Own(bytes.split_to(at)),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A task per connection: reads, and gives the core what is whole.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use tokio::net::tcp::OwnedReadHalf;
+
+use super::counts::Cut;
+use super::flush;
+use super::hub::{Hub, Link};
+use super::intake::Intake;
+use crate::broker::{Core, Message};
+use crate::wire::{Session, Step, WireError};
+
+/// Bytes of protocol answers (PONGs) that may be queued beyond the peer's bound before it counts as one that does not
+/// read.
+const ANSWERS_BYTES_MAX: usize = 64 << 10;
+
+/// Why a connection ended.
+enum End {
+    /// The peer closed it, or the network did.
+    Closed,
+    /// The peer broke the protocol.
+    Wire(WireError),
+    /// We ended it.
+    Cut(Cut),
+}
+
+pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, link: Rc<Link>, half: OwnedReadHalf, session: Session) {
+    let end = read(&hub, &link, half, session).await;
+    if let End::Wire(_) = end {
+        // An ERROR command may be queued that tells the peer why.
+        flush::one(&hub, &link);
+    }
+    let reason = match &end {
+        End::Closed => None,
+        End::Wire(error) => {
+            tracing::debug!(peer = link.peer.to_u64(), %error, "peer broke the protocol");
+            Some(error.reason())
+        }
+        End::Cut(cut) => Some(cut.reason()),
+    };
+    hub.drop_peer(&link, reason);
+}
+
+async fn read<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Link, mut half: OwnedReadHalf, mut session: Session) -> End {
+    let mut intake = Intake::default();
+    loop {
+        while !hub.core.borrow_mut().may_read(link.peer) {
+            link.paused.set(true);
+            link.resume.notified().await;
+            link.paused.set(false);
+            link.heard.set(hub.now());
+            link.pinged.set(None);
+        }
+        let read = poll_fn(|context| {
+            let mut shared = hub.shared.borrow_mut();
+            let bytes = match ready!(intake.poll_fill(context, &mut half, &mut shared)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
+                Ok(bytes) => bytes,
+            };
+            hub.counts.bytes_in.add(bytes as u64);
+            Poll::Ready(ingest(hub, link, &mut session, &mut intake, &mut shared))
+        });
+        if let Err(end) = read.await {
+            return end;
+        }
+    }
+}
+
+/// Takes the whole messages out of what has been read and gives them to the core.
+fn ingest<C: Core + 'static>(
+    hub: &Hub<C>,
+    link: &Link,
+    session: &mut Session,
+    intake: &mut Intake,
+    shared: &mut [u8],
+) -> Result<(), End> {
+    let now = hub.now();
+    link.heard.set(now);
+    link.pinged.set(None);
+    let mut answers = Vec::new();
+    let mut core = hub.core.borrow_mut();
+    let mut bytes = intake.bytes(shared);
+    let outcome = loop {
+        match session.step(bytes.as_mut(), &mut answers) {
+            Ok(Step::NeedMore { bytes: needed }) => break Ok(needed),
+            Ok(Step::Skip { bytes: used }) => bytes.skip(used),
+            Ok(Step::Ready { bytes: used }) => {
+                bytes.skip(used);
+                let info = session.peer().expect("a peer that is ready has told who it is");
+                // What it is answered goes before what the core may send it.
+                core.peers().push_raw(link.peer, &answers);
+                answers.clear();
+                hub.joined(&mut core, link, info);
+            }
+            Ok(Step::Message { range }) => {
+                let message: Message<'_> = bytes.take(range);
+                core.message(link.peer, message, now);
+            }
+            Err(error) => break Err(End::Wire(error)),
+        }
+    };
+    core.peers().push_raw(link.peer, &answers);
+    let kept = match outcome {
+        Ok(needed) => intake.keep(bytes, needed),
+        Err(end) => {
+            hub.flush.notify_one();
+            return Err(end);
+        }
+    };
+    let charged = link.charged.replace(kept);
+    core.peers().hold(kept);
+    core.peers().release(charged);
+    let memory_full = kept > charged && core.peers().is_memory_full();
+    let queued = core.peers().queue(link.peer).map_or(0, |queue| queue.bytes());
+    let slow = !answers.is_empty() && core.peers().is_full(link.peer) && queued > ANSWERS_BYTES_MAX;
+    if core.peers().has_dirty() {
+        hub.flush.notify_one();
+    }
+    if let Some(deadline) = core.deadline() {
+        hub.due(deadline);
+    }
+    drop(core);
+    if slow {
+        return Err(End::Cut(Cut::Slow));
+    }
+    if memory_full {
+        hub.relieve_memory();
+    }
+    Ok(())
+}
