@@ -67,7 +67,7 @@ await_endpoint() {
     ((SECONDS < deadline)) || demo_failed "Torus was not ready within $demo_ready_seconds_max s"
     sleep 0.1
   done
-  demo_failed "Torus ended before it was ready"
+  demo_failed "Torus ended before it was ready" "if a port is taken, scripts/run --demo --port 0 takes a free one"
 }
 
 # stop_torus: an orderly stop, which must end with code 0 and in time.
@@ -81,13 +81,15 @@ stop_torus() {
   ((code == 0)) || demo_failed "Torus ended with code $code after SIGTERM, not with 0"
 }
 
-# demo_failed WHAT: fails, with what Torus said.
+# demo_failed WHAT [HINT...]: fails, with what Torus said.
 demo_failed() {
   if [[ -s $demo_dir/log ]]; then
     say "Torus said:"
     sed 's/^/  /' "$demo_dir/log" >&2
   fi
-  fail "demo: $1" "if a port is taken, scripts/run --demo --port 0 takes a free one"
+  local what=$1
+  shift
+  fail "demo: $what" "$@"
 }
 
 clean_up_demo() {
@@ -95,6 +97,7 @@ clean_up_demo() {
     kill -TERM "$demo_pid" 2>/dev/null &&
       timeout "$demo_stop_seconds_max" tail --sleep-interval=0.1 --pid="$demo_pid" -f /dev/null ||
       kill -KILL "$demo_pid" 2>/dev/null || true
+    wait "$demo_pid" 2>/dev/null || true
   fi
   rm -rf "$demo_dir"
 }

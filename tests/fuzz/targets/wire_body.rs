@@ -5,4 +5,4 @@
 use torus::wire as _;
 
 /// Feeds one input to the codec.
-pub fn wire(_data: &[u8]) {}
+pub(crate) fn wire(_data: &[u8]) {}
