@@ -33,7 +33,8 @@ need_cargo() {
     have=$(rust_version)
   fi
   if [[ -z $have ]] || ! at_least "$wanted" "$have"; then
-    fail "Torus needs Rust $wanted or newer, and this system's packages do not have it; these two commands install it, then run this again:
+    fail "Torus needs Rust $wanted or newer, and this system's packages do not have it" \
+      "these two commands install it (curl is in the package curl); then run this again:
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default
   . \"\$HOME/.cargo/env\""
   fi
