@@ -2,4 +2,6 @@
 //! the machine and says plainly what failed.
 
 pub mod counters;
+pub mod inherit;
 pub mod net;
+pub mod privileges;

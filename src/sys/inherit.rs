@@ -1,0 +1,76 @@
+//! What a worker inherits from its supervisor: listening sockets by systemd's convention, other descriptors by name.
+//!
+//! Each is taken once, at the start of the process, before it has threads or descriptors of its own.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{MsgFlags, recv, send};
+
+/// The listening sockets that were passed (`LISTEN_FDS`), with their names (`LISTEN_FDNAMES`), in order.
+pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
+    let passed = systemd::daemon::listen_fds_with_names()?;
+    passed
+        .iter()
+        .map(|(fd, name)| {
+            let listener = TcpListener::from(take(fd)?);
+            listener.set_nonblocking(true)?;
+            Ok((name.to_string_lossy().into_owned(), listener))
+        })
+        .collect()
+}
+
+/// The descriptor whose number the environment variable holds; `None` when there is no such variable.
+pub fn named(variable: &str) -> io::Result<Option<OwnedFd>> {
+    let Ok(number) = std::env::var(variable) else { return Ok(None) };
+    let number: RawFd = number
+        .parse()
+        .ok()
+        .filter(|&fd| fd > 2)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{variable}={number} names no descriptor")))?;
+    take(number).map(Some)
+}
+
+/// The worker's end of its command socket.
+#[derive(Debug)]
+pub struct CommandSocket(OwnedFd);
+
+impl CommandSocket {
+    /// Over a connected SOCK_SEQPACKET socket.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Tells the supervisor that the worker serves.
+    pub fn ready(&self) -> io::Result<()> {
+        send(self.0.as_raw_fd(), b"READY=1", MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits until the supervisor is gone. Needs a tokio runtime.
+    pub async fn supervisor_gone(&self) -> io::Result<()> {
+        fcntl(&self.0, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+        let socket = tokio::io::unix::AsyncFd::new(self.0.as_fd().as_raw_fd())?;
+        let mut packet = [0; 64];
+        loop {
+            let mut guard = socket.readable().await?;
+            match guard.try_io(|fd| Ok(recv(*fd.get_ref(), &mut packet, MsgFlags::empty())?)) {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                // No command is defined yet; one from a later supervisor is not for us.
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Owns an inherited descriptor; children of ours do not get it.
+fn take(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: only the number is used, to ask whether such a descriptor is open.
+    let open = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    fcntl(open, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is open, it was passed for us to take, and each is taken once, as the module says.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,106 @@
+//! The requests worker: clients in front, back-ends behind.
+
+use std::net::TcpListener;
+
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use super::{Kind, WorkerError, counters, system};
+use crate::broker::Peers;
+use crate::broker::requests::{Counts, Requests, Settings};
+use crate::config;
+use crate::sys::inherit::{self, CommandSocket};
+use crate::sys::limits;
+use crate::transport::{self, OpenDoor, Options};
+use crate::wire::{self, SocketType};
+
+const KIND: Kind = Kind::Requests;
+/// Descriptors that are no connections: standard streams, sockets, counters, the event queue, and some to spare.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+#[derive(Deserialize)]
+struct Inherited {
+    requests: config::Requests,
+    limits: config::Limits,
+}
+
+pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
+    let Inherited { requests, limits } = settings()?;
+    let doors = doors()?;
+    let counters = counters(KIND)?;
+    let core = Requests::new(
+        Settings {
+            window: requests.window,
+            idempotent: requests.idempotent,
+            waiting_max: requests.waiting_max,
+            waiting_bytes_max: requests.waiting_bytes_max,
+            waiting_ms_max: requests.waiting_ms_max,
+        },
+        Peers::new(limits.memory_bytes_max, limits.queue_bytes_max),
+        Counts::register(|name| counters.register(name))?,
+    );
+    let counts = transport::Counts::register(|name| counters.register(name))?;
+    let options = options(&limits);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(system("start its event loop"))?;
+    LocalSet::new().block_on(&runtime, async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = command.supervisor_gone() => {}
+            }
+        };
+        command.ready().map_err(system("tell its supervisor that it is ready"))?;
+        transport::serve(core, doors, options, counts, stop).await.map_err(system("serve its sockets"))
+    })
+}
+
+fn settings() -> Result<Inherited, WorkerError> {
+    let text = std::env::var("TORUS_SETTINGS");
+    let text = text.map_err(|_| WorkerError::Orphan { kind: KIND, what: "settings" })?;
+    serde_json::from_str(&text).map_err(|error| WorkerError::Settings { kind: KIND, cause: error.to_string() })
+}
+
+/// Front and back, in the order of the broker's doors.
+fn doors() -> Result<Vec<OpenDoor>, WorkerError> {
+    let mut listeners = inherit::listeners().map_err(system("take its listening sockets"))?;
+    let mut door = |name: &str, what, ours| {
+        let place = listeners.iter().position(|(known, _)| known == name);
+        let listener: TcpListener = match place {
+            Some(place) => listeners.swap_remove(place).1,
+            None => return Err(WorkerError::Orphan { kind: KIND, what }),
+        };
+        Ok(OpenDoor { listener, ours })
+    };
+    Ok(vec![
+        door("front", "a listening socket for clients", SocketType::Router)?,
+        door("back", "a listening socket for back-ends", SocketType::Dealer)?,
+    ])
+}
+
+fn options(limits: &config::Limits) -> Options {
+    let descriptors = limits::open_files().saturating_sub(OTHER_DESCRIPTORS).max(1);
+    if u64::from(limits.connections_max) > descriptors {
+        tracing::warn!(
+            connections_max = limits.connections_max,
+            possible = descriptors,
+            "fewer connections are possible than configured; raise the limit on open files"
+        );
+    }
+    Options {
+        wire: wire::Limits {
+            frame_bytes_max: limits.frame_bytes_max,
+            message_bytes_max: limits.message_bytes_max,
+            parts_max: limits.parts_max,
+            metadata_bytes_max: limits.metadata_bytes_max,
+        },
+        handshake_ms_max: limits.handshake_ms_max,
+        handshakes_max: limits.handshakes_max as usize,
+        connections_max: u64::from(limits.connections_max).min(descriptors) as usize,
+        heartbeat_ms: limits.heartbeat_ms,
+        heartbeat_timeout_ms: limits.heartbeat_timeout_ms,
+    }
+}
