@@ -2,3 +2,13 @@
 //! the machine and says plainly what failed.
 
 pub mod counters;
+pub mod identity;
+pub mod limits;
+pub mod listen;
+pub mod notify;
+pub mod runtime;
+pub mod signals;
+pub mod spawn;
+pub mod wait;
+
+pub use nix::unistd::Pid;
