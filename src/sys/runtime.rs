@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,18 @@ pub enum RuntimeError {
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held, never looked at")] Flock<File>);
 
+/// What came of asking for a lock.
+#[derive(Debug)]
+pub enum Locking {
+    /// It is ours until it is dropped.
+    Ours(Lock),
+    /// Another process has it.
+    Held {
+        /// Its process id, if it has written it already.
+        by: Option<u32>,
+    },
+}
+
 /// The runtime directory: the explicit one, else TORUS_RUNTIME_DIR, else /run/torus for root, else
 /// XDG_RUNTIME_DIR/torus, else /tmp/torus-UID.
 pub fn directory(explicit: Option<&Path>) -> PathBuf {
@@ -68,13 +80,21 @@ pub fn prepare(path: &Path) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// Takes the directory's lock; `None` if another process has it.
-pub fn lock(directory: &Path) -> io::Result<Option<Lock>> {
+/// Takes the directory's lock and notes our process id in it.
+pub fn lock(directory: &Path) -> io::Result<Locking> {
     let path = directory.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(Lock(lock))),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Ok(mut lock) => {
+            lock.set_len(0)?;
+            writeln!(lock, "{}", std::process::id())?;
+            Ok(Locking::Ours(Lock(lock)))
+        }
+        Err((mut file, Errno::EWOULDBLOCK)) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(Locking::Held { by: text.trim().parse().ok() })
+        }
         Err((_, cause)) => Err(cause.into()),
     }
 }
@@ -118,9 +138,10 @@ mod tests {
         let scratch = Scratch::new("lock");
         prepare(&scratch.0).unwrap();
         let held = lock(&scratch.0).unwrap();
-        assert!(held.is_some());
-        assert!(lock(&scratch.0).unwrap().is_none());
+        assert!(matches!(held, Locking::Ours(_)));
+        let us = std::process::id();
+        assert!(matches!(lock(&scratch.0).unwrap(), Locking::Held { by: Some(pid) } if pid == us));
         drop(held);
-        assert!(lock(&scratch.0).unwrap().is_some());
+        assert!(matches!(lock(&scratch.0).unwrap(), Locking::Ours(_)));
     }
 }

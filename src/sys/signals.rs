@@ -1,4 +1,4 @@
-//! Signals to process groups. Each child leads a group of its own, see [`spawn`](super::spawn).
+//! Signals to process groups, and their names. Each child leads a group of its own, see [`spawn`](super::spawn).
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -11,4 +11,9 @@ pub fn terminate_group(leader: Pid) {
 /// Ends a child and what it started at once.
 pub fn kill_group(leader: Pid) {
     let _ = killpg(leader, Signal::SIGKILL);
+}
+
+/// The name of a signal, like `SIGKILL`; real-time signals have none.
+pub fn name(number: i32) -> Option<&'static str> {
+    Signal::try_from(number).ok().map(Signal::as_str)
 }
