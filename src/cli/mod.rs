@@ -1,8 +1,50 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
+mod log;
+mod run;
+mod status;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::sys::runtime;
+
+/// The event bus of a ReactiveGrid cluster: a supervisor and ZeroMQ broker in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "torus", version, max_term_width = 100)]
+struct Arguments {
+    /// Where the control socket is [default: /run/torus for root, else $XDG_RUNTIME_DIR/torus, else /tmp/torus-UID]
+    #[arg(long, global = true, value_name = "DIR", env = "TORUS_RUNTIME_DIR", hide_env_values = true)]
+    runtime_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bus and its services in the foreground, until SIGTERM or SIGINT
+    Run(run::RunArgs),
+    /// Show the services and counters of the torus that runs here
+    Status(status::StatusArgs),
+}
 
 /// Runs the command line and returns the process's exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let Arguments { runtime_dir, command } = Arguments::parse();
+    log::install();
+    let runtime_directory = || runtime::directory(runtime_dir.as_deref());
+    match command {
+        Command::Run(arguments) => run::run(&arguments, runtime_directory()),
+        Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
+    }
+}
+
+/// Tells the user what went wrong; the exit code of a thing that failed.
+fn fail(error: impl Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
 }
