@@ -122,8 +122,11 @@ impl<'a> Fields<'a> {
 /// The entries of `node`, which must be a mapping; a key given twice is reported, and its first value holds.
 pub(super) fn entries<'a>(path: &str, node: &'a Node, problems: &mut Problems) -> Option<Vec<(&'a Key, &'a Node)>> {
     let Value::Mapping(all) = &node.value else {
-        let hint = if node.value == Value::Null { "; write {} for an empty one" } else { "" };
-        problems.add(node.line, path, format!("{} is not a mapping of keys to values{hint}", found(&node.value)));
+        let message = match &node.value {
+            Value::Null => "has no value; write {} for a mapping without keys".to_owned(),
+            other => format!("{} is not a mapping of keys to values", found(other)),
+        };
+        problems.add(node.line, path, message);
         return None;
     };
     let mut first_lines = HashMap::new();

@@ -8,6 +8,8 @@ mod fields;
 mod load;
 mod model;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod validate;
 

@@ -14,6 +14,13 @@ use serde_yaml::{MessageFormatter, Options, Spanned, UserMessageFormatter};
 /// could otherwise ask for gigabytes.
 const ALIAS_EVENTS_MAX: usize = 10_000;
 
+/// Containers inside containers, as written; a document that goes deeper is refused while it is read. Ours has four
+/// levels. The bound keeps the stack of the reading thread, which recurses, far from its end.
+const DEPTH_MAX: usize = 8;
+
+/// Aliases inside what aliases stand for; each may add [`DEPTH_MAX`] levels.
+const ALIAS_DEPTH_MAX: usize = 4;
+
 /// A value and the line where it stands (for an alias: the line that uses it).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
@@ -70,7 +77,11 @@ fn options() -> Options {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         // YAML 1.2 knows no merge keys: `<<` is one more unknown key.
         merge_keys: MergeKeyPolicy::AsOrdinary,
-        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: ALIAS_EVENTS_MAX },
+        budget: serde_yaml::budget! { max_depth: DEPTH_MAX },
+        alias_limits: serde_yaml::alias_limits! {
+            max_total_replayed_events: ALIAS_EVENTS_MAX,
+            max_replay_stack_depth: ALIAS_DEPTH_MAX,
+        },
         // `yes` is text, and so is what readers of YAML disagree about: `0755` and `1_000`.
         strict_booleans: true,
         leading_zero_numbers_as_strings: true,
@@ -203,11 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_knows_its_line_and_column() {
-        let error = read("bus:\n  bind: [1\nrequests: }\n").expect_err("a syntax error");
-        assert_eq!((error.line, error.message.contains('\n')), (3, false), "{error:?}");
-        for text in ["a: 1\n\tb: 2\n", "a: !local 1\n", "a: *nowhere\n", "---\na: 1\n---\nb: 2\n", "? [a]\n: 1\n"] {
-            println!("{:?}", read(text).expect_err(text));
+    fn a_syntax_error_knows_its_place_and_says_it_once() {
+        for (text, line, column, message) in [
+            ("a: 1\nb: [1\nc: }\n", 3, 2, "illegal placement of ':' indicator"),
+            ("a: !local 1\n", 1, 11, "unsupported tag `!local`"),
+            ("a: 1\nb: *nowhere\n", 2, 4, "reference to unknown value"),
+            ("a: 1\n---\nb: 2\n", 3, 1, "only single YAML document expected but multiple found"),
+            ("? [a]\n: 1\n", 1, 3, "expected string scalar"),
+        ] {
+            let message = message.to_owned();
+            assert_eq!(read(text), Err(SyntaxError { line, column, message }), "{text}");
         }
     }
 
@@ -219,13 +235,24 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{uses}]\n"));
         }
         let error = read(&bomb).expect_err("a refusal");
-        println!("{error:?}");
-        assert!(error.line > 1);
+        assert!(error.line > 1 && error.message.contains("too large or too complex"), "{error:?}");
     }
 
     #[test]
     fn nesting_without_end_is_refused() {
-        let error = read(&"[".repeat(100_000)).expect_err("a refusal");
-        println!("{error:?}");
+        for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000)] {
+            let error = read(&text).expect_err("a refusal");
+            assert_eq!(error.line, 1, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_by_aliases_is_refused() {
+        let mut nest = String::from("a0: &a0 [[[[[[x]]]]]]\n");
+        for level in 1..100 {
+            nest.push_str(&format!("a{level}: &a{level} [[[[[[*a{}]]]]]]\n", level - 1));
+        }
+        let error = read(&nest).expect_err("a refusal");
+        assert!(error.line > 1, "{error:?}");
     }
 }

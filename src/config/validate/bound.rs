@@ -60,5 +60,5 @@ pub(super) fn milliseconds(
 
 /// What to add about a value that the reader will not find in the text.
 pub(super) fn by_default<T>(given: &Given<T>) -> &'static str {
-    if given.line.is_some() { "" } else { ", the default" }
+    if given.line.is_some() { "" } else { " by default" }
 }
