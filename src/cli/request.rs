@@ -14,7 +14,9 @@ use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqError, ZmqMessage}
 use super::fail;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  torus request Hello --count 5\n  torus request Hello --endpoint tcp://127.0.0.1:5555")]
+#[command(
+    after_help = "Examples:\n  torus request Hello --count 5\n  torus request Hello --endpoint tcp://127.0.0.1:5555"
+)]
 pub(super) struct RequestArgs {
     /// What to ask
     body: String,
@@ -32,7 +34,9 @@ pub(super) struct RequestArgs {
 /// Why there are not as many replies as were asked for.
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
-    #[error("cannot connect to {endpoint}: {cause}\nhint: is the bus running? `torus status` tells, `torus run` starts it")]
+    #[error(
+        "cannot connect to {endpoint}: {cause}\nhint: is the bus running? `torus status` tells, `torus run` starts it"
+    )]
     Connect { endpoint: String, cause: String },
     #[error("cannot send request {number} to {endpoint}: {cause}")]
     Send { number: u32, endpoint: String, cause: ZmqError },

@@ -1,1 +1,79 @@
-//! PID 1's single-threaded loop: events in, lifecycle decides, actions performed through sys.
+//! The supervisor: a single-threaded loop that takes events, asks [`lifecycle`](crate::lifecycle) what they mean, and
+//! performs the answer through [`sys`](crate::sys).
+//!
+//! It owns every listening socket, every worker's counters and every child's process id. It parses no network byte and
+//! no line of a service's output, and while nothing happens it does not wake up. Workers are met only at their argument
+//! vector, environment and inherited descriptors; see [`instance`].
+
+mod environment;
+mod event_loop;
+mod instance;
+mod listeners;
+mod plan;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::control::{BindError, Endpoints, Server};
+use crate::sys::{identity, limits, spawn};
+
+pub use listeners::ListenError;
+
+/// What a supervisor is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// What runs.
+    pub config: Config,
+    /// Where the control socket is to be.
+    pub runtime_directory: PathBuf,
+}
+
+/// Why a supervisor could not begin. Nothing was started then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system refused something that nothing works without.
+    #[error("cannot {what}: {cause}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// There is no control socket to be had.
+    #[error(transparent)]
+    Control(#[from] BindError),
+    /// A port of the bus cannot be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Supervises until an orderly stop (SIGTERM or SIGINT) is complete.
+///
+/// `on_up` is called once, when everything has reached Running for the first time.
+pub fn run(options: Options, on_up: impl FnOnce(&Endpoints)) -> Result<(), StartError> {
+    let system = |what| move |cause| StartError::System { what, cause };
+    let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
+    let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
+    spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for inherited descriptors: {cause}"));
+    identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
+    let open_files = limits::raise_open_files()
+        .inspect_err(|cause| tracing::warn!("cannot raise the limit of open files: {cause}"))
+        .ok();
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("make the supervisor's loop"))?;
+    runtime.block_on(async {
+        // The control socket first: that another torus runs here says more than that its ports are taken.
+        let control = Server::bind(&options.runtime_directory)?;
+        let listeners = listeners::bind(options.config.bus.as_ref())?;
+        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners };
+        event_loop::Supervisor::new(&options.config, ground)
+            .map_err(system("prepare the workers"))?
+            .run(control, on_up)
+            .await
+            .map_err(system("watch signals"))
+    })
+}

@@ -25,11 +25,9 @@ pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
 /// The descriptor whose number the environment variable holds; `None` when there is no such variable.
 pub fn named(variable: &str) -> io::Result<Option<OwnedFd>> {
     let Ok(number) = std::env::var(variable) else { return Ok(None) };
-    let number: RawFd = number
-        .parse()
-        .ok()
-        .filter(|&fd| fd > 2)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{variable}={number} names no descriptor")))?;
+    let number: RawFd = number.parse().ok().filter(|&fd| fd > 2).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{variable}={number} names no descriptor"))
+    })?;
     take(number).map(Some)
 }
 
@@ -52,11 +50,12 @@ impl CommandSocket {
     /// Waits until the supervisor is gone. Needs a tokio runtime.
     pub async fn supervisor_gone(&self) -> io::Result<()> {
         fcntl(&self.0, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-        let socket = tokio::io::unix::AsyncFd::new(self.0.as_fd().as_raw_fd())?;
+        // SAFETY: the descriptor is borrowed from `self`, so it stays open, and the same, while it is registered.
+        let socket = unsafe { tokio::io::unix::AsyncFd::register(self.0.as_fd()) }.map_err(io::Error::from)?;
         let mut packet = [0; 64];
         loop {
             let mut guard = socket.readable().await?;
-            match guard.try_io(|fd| Ok(recv(*fd.get_ref(), &mut packet, MsgFlags::empty())?)) {
+            match guard.try_io(|fd| Ok(recv(fd.get_ref().as_raw_fd(), &mut packet, MsgFlags::empty())?)) {
                 Ok(Ok(0)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
                 // No command is defined yet; one from a later supervisor is not for us.

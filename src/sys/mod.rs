@@ -2,6 +2,16 @@
 //! the machine and says plainly what failed.
 
 pub mod counters;
+pub mod identity;
 pub mod inherit;
+pub mod limits;
+pub mod listen;
 pub mod net;
+pub mod notify;
 pub mod privileges;
+pub mod runtime;
+pub mod signals;
+pub mod spawn;
+pub mod wait;
+
+pub use nix::unistd::Pid;

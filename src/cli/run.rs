@@ -1,0 +1,86 @@
+//! `torus run`: supervises in the foreground.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::fail;
+use crate::config;
+use crate::control::Endpoints;
+use crate::supervisor::{self, Options};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The configuration [default: $TORUS_CONFIG, else /etc/torus/torus.yaml, else the embedded one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &RunArgs, runtime_directory: PathBuf) -> ExitCode {
+    let config = match config::load(arguments.config.as_deref()) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return fail(error),
+    };
+    if let Some(address) = config.insecure_bind() {
+        tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
+    }
+    let announce = |endpoints: &Endpoints| {
+        let _ = io::stdout().write_all(announcement(endpoints).as_bytes());
+    };
+    match supervisor::run(Options { config, runtime_directory }, announce) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
+}
+
+/// What the user reads when everything runs.
+fn announcement(endpoints: &Endpoints) -> String {
+    let mut text = String::from("\nTorus is running.\n\n");
+    let listed = [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)];
+    for (whom, endpoint) in listed {
+        if let Some(endpoint) = endpoint {
+            let _ = writeln!(text, "  requests, {whom:<10} {endpoint}");
+        }
+    }
+    text.push_str("\nTry, in another terminal:\n\n");
+    if let Some(front) = &endpoints.requests_front {
+        let endpoint = match front.as_str() {
+            "tcp://127.0.0.1:5555" => String::new(),
+            other => {
+                format!(" --endpoint {}", other.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
+            }
+        };
+        let _ = writeln!(text, "  torus request Hello --count 5{endpoint}");
+    }
+    text.push_str("  torus status\n\nCtrl-C stops everything in order.\n\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_tells_the_endpoints_and_what_to_try() {
+        let endpoints = Endpoints {
+            requests_front: Some("tcp://0.0.0.0:7000".into()),
+            requests_back: Some("tcp://0.0.0.0:7001".into()),
+        };
+        insta::assert_snapshot!(announcement(&endpoints).trim_start(), @r"
+        Torus is running.
+
+          requests, clients    tcp://0.0.0.0:7000
+          requests, back-ends  tcp://0.0.0.0:7001
+
+        Try, in another terminal:
+
+          torus request Hello --count 5 --endpoint tcp://127.0.0.1:7000
+          torus status
+
+        Ctrl-C stops everything in order.
+        ");
+    }
+}

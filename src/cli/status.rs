@@ -1,0 +1,211 @@
+//! `torus status`: the services and counters, as a table for people or as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::fail;
+use crate::control::{ServiceStatus, Status, client};
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &StatusArgs, runtime_directory: &Path) -> ExitCode {
+    let status = match client::status(runtime_directory) {
+        Ok(status) => status,
+        Err(error) => return fail(error),
+    };
+    let text = if arguments.json {
+        serde_json::to_string(&status).expect("text and numbers are always JSON") + "\n"
+    } else {
+        table(&status)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The groups of counters, in the order in which they are read, each with its members; what fits none comes after.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("peers", &["clients", "backends"]),
+    ("requests", &["requests", "replies"]),
+    ("in hand", &["waiting", "in_hand"]),
+    ("lost", &["lost."]),
+];
+
+fn table(status: &Status) -> String {
+    let mut text = format!("torus {}, pid {}, up {}\n", status.state, status.pid, duration(status.uptime_ms));
+    let endpoints = &status.endpoints;
+    for (whom, endpoint) in [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)] {
+        if let Some(endpoint) = endpoint {
+            let _ = writeln!(text, "requests for {whom}: {endpoint}");
+        }
+    }
+    text.push('\n');
+    let header = ["SERVICE", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(header).chain(status.services.iter().map(row)).collect();
+    text.push_str(&aligned(&rows));
+    for (worker, counters) in &status.counters {
+        let _ = writeln!(text, "\n{worker}");
+        text.push_str(&grouped(counters));
+    }
+    if status.orphans_reaped > 0 {
+        let _ = writeln!(text, "\norphans reaped: {}", status.orphans_reaped);
+    }
+    text
+}
+
+fn row(service: &ServiceStatus) -> [String; 7] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        format!("{}/{}", service.name, service.instance),
+        service.kind.clone(),
+        service.state.clone(),
+        or_dash(service.pid.map(|pid| pid.to_string())),
+        or_dash(service.uptime_ms.map(duration)),
+        service.restarts.to_string(),
+        or_dash(service.last_exit.as_ref().map(ToString::to_string)),
+    ]
+}
+
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+/// A line for each group: `lost       backend_gone 3, expired 1`.
+fn grouped(counters: &BTreeMap<String, u64>) -> String {
+    let mut rest: BTreeMap<&str, u64> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+    for (group, members) in GROUPS {
+        let mut cells = Vec::new();
+        for member in members {
+            let names: Vec<&str> =
+                rest.keys().copied().filter(|name| name == member || is_under(name, member)).collect();
+            for name in names {
+                let value = rest.remove(name).unwrap_or_default();
+                cells.push(format!("{} {value}", name.strip_prefix("lost.").unwrap_or(name).replace('_', " ")));
+            }
+        }
+        if group == "lost" && cells.is_empty() {
+            cells.push("none".to_owned());
+        }
+        lines.push((group.to_owned(), cells));
+    }
+    for (name, value) in rest {
+        let (group, member) = name.split_once('.').unwrap_or(("other", name));
+        let cell = format!("{} {value}", member.replace('_', " "));
+        match lines.iter_mut().find(|(known, _)| known == group) {
+            Some((_, cells)) => cells.push(cell),
+            None => lines.push((group.to_owned(), vec![cell])),
+        }
+    }
+    let lines = lines.into_iter().filter(|(_, cells)| !cells.is_empty());
+    lines.fold(String::new(), |text, (group, cells)| text + &format!("  {group:<10} {}\n", cells.join(", ")))
+}
+
+fn is_under(name: &str, group: &str) -> bool {
+    group.ends_with('.') && name.starts_with(group)
+}
+
+/// Two units at most: `480 ms`, `12.3 s`, `5 min 12 s`, `3 h 7 min`, `2 d 4 h`.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{}.{} s", seconds, ms % 1_000 / 100),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Endpoints, LastExit, VERSION};
+
+    #[test]
+    fn the_table_is_for_people() {
+        let service = |name: &str, instance, kind: &str, pid: Option<i32>, restarts, last_exit| ServiceStatus {
+            name: name.into(),
+            instance,
+            kind: kind.into(),
+            state: if pid.is_some() { "running" } else { "waiting" }.into(),
+            pid,
+            uptime_ms: pid.map(|_| 312_000),
+            restarts,
+            last_exit,
+        };
+        let counters = [
+            ("backends", 2),
+            ("clients", 64),
+            ("dropped.unsolicited_reply", 1),
+            ("in_hand", 3),
+            ("lost.backend_gone", 7),
+            ("lost.expired", 0),
+            ("refused.bad_greeting", 12),
+            ("replies", 990),
+            ("requests", 1_000),
+            ("waiting", 0),
+        ];
+        let status = Status {
+            version: VERSION,
+            pid: 100,
+            uptime_ms: 11_520_000,
+            state: "degraded".into(),
+            endpoints: Endpoints {
+                requests_front: Some("tcp://127.0.0.1:5555".into()),
+                requests_back: Some("tcp://127.0.0.1:5556".into()),
+            },
+            services: vec![
+                service("requests", 1, "requests", Some(101), 0, None),
+                service("hello", 1, "hello", Some(12_345), 3, Some(LastExit::Signal(9))),
+                service("hello", 2, "hello", None, 4, Some(LastExit::Code(1))),
+            ],
+            counters: [("requests".into(), counters.map(|(name, value)| (name.into(), value)).into())].into(),
+            orphans_reaped: 2,
+        };
+        insta::assert_snapshot!(table(&status), @r"
+        torus degraded, pid 100, up 3 h 12 min
+        requests for clients: tcp://127.0.0.1:5555
+        requests for back-ends: tcp://127.0.0.1:5556
+
+        SERVICE     KIND      STATE    PID    UPTIME      RESTARTS  LAST EXIT
+        requests/1  requests  running  101    5 min 12 s  0         -
+        hello/1     hello     running  12345  5 min 12 s  3         signal 9 (SIGKILL)
+        hello/2     hello     waiting  -      -           4         code 1
+
+        requests
+          peers      clients 64, backends 2
+          requests   requests 1000, replies 990
+          in hand    waiting 0, in hand 3
+          lost       backend gone 7, expired 0
+          dropped    unsolicited reply 1
+          refused    bad greeting 12
+
+        orphans reaped: 2
+        ");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let told = [480, 12_345, 312_000, 11_220_000, 187_200_000].map(duration);
+        assert_eq!(told, ["480 ms", "12.3 s", "5 min 12 s", "3 h 7 min", "2 d 4 h"]);
+    }
+}

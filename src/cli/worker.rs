@@ -1,0 +1,24 @@
+//! `torus worker KIND`: what the supervisor starts.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::fail;
+use crate::worker::{self, Kind};
+
+#[derive(Debug, Args)]
+pub(super) struct WorkerArgs {
+    #[arg(value_parser = PossibleValuesParser::new(Kind::ALL.map(|(name, _)| name)))]
+    kind: String,
+}
+
+pub(super) fn run(arguments: &WorkerArgs) -> ExitCode {
+    let kind = Kind::ALL.into_iter().find(|(name, _)| *name == arguments.kind);
+    let (_, kind) = kind.expect("the parser lets only known kinds through");
+    match worker::run(kind) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error),
+    }
+}

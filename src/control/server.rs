@@ -1,0 +1,151 @@
+//! The control socket's server: tasks in the supervisor's own loop, one for each client.
+//!
+//! A client is bounded in bytes and in time, and there are few at once, so that one that is torn, huge or slow disturbs
+//! nobody: neither the supervisor nor the next client.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use super::SOCKET_NAME;
+use super::protocol::{Command, REQUEST_BYTES_MAX, Reply};
+use crate::sys::identity::effective_uid;
+use crate::sys::runtime::{self, Lock, Locking, RuntimeError};
+
+/// Clients at once; when one more comes, the oldest is cut.
+pub const CLIENTS_MAX: usize = 16;
+/// Milliseconds of a client's whole stay; then it is cut.
+pub const CLIENT_MS_MAX: u64 = 2_000;
+
+/// How long accepting rests after the system refused it, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request on its way to the supervisor, and the way back.
+#[derive(Debug)]
+pub struct Query {
+    /// What is asked.
+    pub command: Command,
+    /// Takes the answer; the client may be gone.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Why there is no control socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The runtime directory will not do.
+    #[error(transparent)]
+    Directory(#[from] RuntimeError),
+    /// Another supervisor has the runtime directory.
+    #[error(
+        "another torus{} runs with the runtime directory {}\nhint: stop it, or give this one a directory of its own \
+         with --runtime-dir",
+        .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
+        directory.display()
+    )]
+    Live {
+        /// The directory of both.
+        directory: PathBuf,
+        /// The other's process id, if known.
+        pid: Option<u32>,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on {}: {cause}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+}
+
+/// The bound socket. Dropping it takes the socket's file away.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Server {
+    /// Makes the runtime directory ours and listens there, for our user alone.
+    pub fn bind(directory: &Path) -> Result<Self, BindError> {
+        runtime::prepare(directory)?;
+        let path = directory.join(SOCKET_NAME);
+        let failed = |cause| BindError::Socket { path: path.clone(), cause };
+        let lock = match runtime::lock(directory).map_err(failed)? {
+            Locking::Ours(lock) => lock,
+            Locking::Held { by } => return Err(BindError::Live { directory: directory.to_owned(), pid: by }),
+        };
+        // The lock is ours, so a socket that is there was left by a supervisor that is gone.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { listener, path, _lock: lock })
+    }
+
+    /// Serves clients until it is dropped.
+    pub async fn run(self, queries: mpsc::Sender<Query>) {
+        let mut clients: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            clients.retain(|client| !client.is_finished());
+            if clients.len() >= CLIENTS_MAX
+                && let Some(oldest) = clients.pop_front()
+            {
+                oldest.abort();
+            }
+            let stay = tokio::time::timeout(Duration::from_millis(CLIENT_MS_MAX), serve(stream, queries.clone()));
+            clients.push_back(tokio::spawn(stay).abort_handle());
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// One request, one reply. An error is the client's: it has left, and nobody else needs to know.
+async fn serve(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let mut stream = BufReader::new(stream);
+    let reply = if uid == 0 || uid == effective_uid() {
+        answer(&mut stream, queries).await?
+    } else {
+        Reply::refused(format!("uid {uid} may not ask here"))
+    };
+    stream.write_all(reply.to_line().as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn answer(stream: &mut BufReader<UnixStream>, queries: mpsc::Sender<Query>) -> io::Result<Reply> {
+    let mut line = Vec::new();
+    stream.take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line).await?;
+    if line.last() != Some(&b'\n') {
+        return Ok(Reply::refused(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes")));
+    }
+    let command = match Command::parse(&line) {
+        Ok(command) => command,
+        Err(why) => return Ok(Reply::refused(why)),
+    };
+    let (reply, answered) = oneshot::channel();
+    let stopping = || Reply::refused("torus is going down");
+    if queries.send(Query { command, reply }).await.is_err() {
+        return Ok(stopping());
+    }
+    Ok(answered.await.unwrap_or_else(|_| stopping()))
+}

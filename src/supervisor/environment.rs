@@ -1,0 +1,49 @@
+//! The environment of children: what was given to us, without what was meant for us alone, and what we tell them.
+
+use std::env;
+use std::ffi::OsString;
+
+use super::listeners::Listeners;
+use super::plan::{Program, Unit};
+
+/// Meant for this process (by its service manager), or ours to give: never passed on as found.
+const OWN: [&str; 15] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "MAINPID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "TORUS_COMMAND_FD",
+    "TORUS_COUNTERS_FD",
+    "TORUS_SETTINGS",
+    "TORUS_SERVICE",
+    "TORUS_INSTANCE",
+    "TORUS_REQUESTS_FRONT",
+    "TORUS_REQUESTS_BACK",
+];
+
+/// What a child may inherit of our own environment.
+pub(super) fn inherited() -> Vec<(OsString, OsString)> {
+    env::vars_os().filter(|(name, _)| !OWN.iter().any(|own| name == own)).collect()
+}
+
+/// What a child is told, whatever it is: its name, and where the bus listens.
+pub(super) fn told(unit: &Unit, listeners: &Listeners) -> Vec<(OsString, OsString)> {
+    let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", unit.instance.to_string())];
+    if let Some(requests) = &listeners.requests {
+        told.push(pair("TORUS_REQUESTS_FRONT", requests.front.reachable()));
+        told.push(pair("TORUS_REQUESTS_BACK", requests.back.reachable()));
+    }
+    if let Program::Requests { settings } = &unit.program {
+        told.push(pair("TORUS_SETTINGS", settings));
+    }
+    told
+}
+
+/// A variable.
+pub(super) fn pair(name: &str, value: impl AsRef<str>) -> (OsString, OsString) {
+    (name.into(), value.as_ref().into())
+}

@@ -1,0 +1,22 @@
+//! Who this process is, and what falls to it.
+
+use std::io;
+
+use nix::sys::prctl;
+use nix::unistd::{Pid, geteuid, getpid};
+
+/// The user that this process acts as.
+pub fn effective_uid() -> u32 {
+    geteuid().as_raw()
+}
+
+/// This process.
+pub fn pid() -> Pid {
+    getpid()
+}
+
+/// Makes orphans among our descendants our children, as they are PID 1's without asking (prctl(2),
+/// PR_SET_CHILD_SUBREAPER).
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
