@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
+mod config;
 mod log;
 mod run;
 mod status;
@@ -13,12 +14,12 @@ use clap::{Parser, Subcommand};
 
 use crate::sys::runtime;
 
-/// The event bus of a ReactiveGrid cluster: a supervisor and ZeroMQ broker in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "torus", version, max_term_width = 100)]
+#[command(name = "torus", version, about, max_term_width = 100)]
 struct Arguments {
-    /// Where the control socket is [default: /run/torus for root, else $XDG_RUNTIME_DIR/torus, else /tmp/torus-UID]
-    #[arg(long, global = true, value_name = "DIR", env = "TORUS_RUNTIME_DIR", hide_env_values = true)]
+    /// Where the control socket is [default: $TORUS_RUNTIME_DIR, else /run/torus for root, else
+    /// $XDG_RUNTIME_DIR/torus, else /tmp/torus-UID]
+    #[arg(long, global = true, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -30,6 +31,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show the services and counters of the torus that runs here
     Status(status::StatusArgs),
+    /// Check a configuration file, or show what is in force
+    Config(config::ConfigArgs),
 }
 
 /// Runs the command line and returns the process's exit code.
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(&arguments, runtime_directory()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
+        Command::Config(arguments) => config::run(&arguments),
     }
 }
 

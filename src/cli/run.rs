@@ -49,7 +49,9 @@ fn announcement(endpoints: &Endpoints) -> String {
     if let Some(front) = &endpoints.requests_front {
         let endpoint = match front.as_str() {
             "tcp://127.0.0.1:5555" => String::new(),
-            other => format!(" --endpoint {}", other.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")),
+            other => {
+                format!(" --endpoint {}", other.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
+            }
         };
         let _ = writeln!(text, "  torus request Hello --count 5{endpoint}");
     }
@@ -67,6 +69,18 @@ mod tests {
             requests_front: Some("tcp://0.0.0.0:7000".into()),
             requests_back: Some("tcp://0.0.0.0:7001".into()),
         };
-        insta::assert_snapshot!(announcement(&endpoints), @"");
+        insta::assert_snapshot!(announcement(&endpoints).trim_start(), @r"
+        Torus is running.
+
+          requests, clients    tcp://0.0.0.0:7000
+          requests, back-ends  tcp://0.0.0.0:7001
+
+        Try, in another terminal:
+
+          torus request Hello --count 5 --endpoint tcp://127.0.0.1:7000
+          torus status
+
+        Ctrl-C stops everything in order.
+        ");
     }
 }

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_table_is_for_people() {
-        let service = |name: &str, instance, kind: &str, pid, restarts, last_exit| ServiceStatus {
+        let service = |name: &str, instance, kind: &str, pid: Option<i32>, restarts, last_exit| ServiceStatus {
             name: name.into(),
             instance,
             kind: kind.into(),
@@ -181,7 +181,26 @@ mod tests {
             counters: [("requests".into(), counters.map(|(name, value)| (name.into(), value)).into())].into(),
             orphans_reaped: 2,
         };
-        insta::assert_snapshot!(table(&status), @"");
+        insta::assert_snapshot!(table(&status), @r"
+        torus degraded, pid 100, up 3 h 12 min
+        requests for clients: tcp://127.0.0.1:5555
+        requests for back-ends: tcp://127.0.0.1:5556
+
+        SERVICE     KIND      STATE    PID    UPTIME      RESTARTS  LAST EXIT
+        requests/1  requests  running  101    5 min 12 s  0         -
+        hello/1     hello     running  12345  5 min 12 s  3         signal 9 (SIGKILL)
+        hello/2     hello     waiting  -      -           4         code 1
+
+        requests
+          peers      clients 64, backends 2
+          requests   requests 1000, replies 990
+          in hand    waiting 0, in hand 3
+          lost       backend gone 7, expired 0
+          dropped    unsolicited reply 1
+          refused    bad greeting 12
+
+        orphans reaped: 2
+        ");
     }
 
     #[test]

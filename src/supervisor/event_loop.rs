@@ -136,9 +136,10 @@ impl Supervisor {
     fn collect_the_dead(&mut self) {
         let mut died = Vec::new();
         let drained = wait::drain(|pid, exit| {
-            let owner = self.instances.iter().position(|instance| {
-                instance.process.as_ref().is_some_and(|process| process.pid == pid)
-            });
+            let owner = self
+                .instances
+                .iter()
+                .position(|instance| instance.process.as_ref().is_some_and(|process| process.pid == pid));
             let Some(id) = owner else {
                 self.orphans_reaped += 1;
                 return;

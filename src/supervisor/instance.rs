@@ -9,8 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -22,8 +21,11 @@ use crate::lifecycle::Id;
 use crate::sys::Pid;
 use crate::sys::counters::{self, Counters, CountersError};
 use crate::sys::limits::OpenFiles;
-use crate::sys::notify::{self, PACKET_BYTES_MAX};
+use crate::sys::notify;
 use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError};
+
+/// Bytes of one packet on a command socket; what is longer is cut.
+const PACKET_BYTES_MAX: usize = 4096;
 
 /// What all processes are started from.
 #[derive(Debug)]
@@ -123,8 +125,7 @@ impl Instance {
             }
             program @ (Program::Requests { .. } | Program::Worker { .. }) => {
                 let (ours, theirs) = notify::command_pair().map_err(InstanceError::CommandSocket)?;
-                let ours =
-                    AsyncFd::with_interest(ours, Interest::READABLE).map_err(InstanceError::CommandSocket)?;
+                let ours = UnixDatagram::from_std(ours).map_err(InstanceError::CommandSocket)?;
                 let mut descriptors = listening_sockets(program, &ground.listeners);
                 let listens = !descriptors.is_empty();
                 if listens {
@@ -165,20 +166,73 @@ fn listening_sockets<'a>(program: &Program, listeners: &'a Listeners) -> Vec<Bor
 
 /// Hears a worker out until it closes its command socket, and passes its first `READY=1` on. Holding our end is what
 /// tells the worker that its supervisor lives.
-async fn wait_until_ready(socket: AsyncFd<OwnedFd>, word: Ready, ready: mpsc::Sender<Ready>) {
+async fn wait_until_ready(socket: UnixDatagram, word: Ready, ready: mpsc::Sender<Ready>) {
     let mut said = false;
-    let mut buffer = [0; PACKET_BYTES_MAX];
-    while let Ok(mut guard) = socket.readable().await {
-        let packet = match guard.try_io(|socket| notify::receive(socket, &mut buffer)) {
-            Err(_would_block) => continue,
-            Ok(Err(_) | Ok([])) => return,
-            Ok(Ok(packet)) => packet,
-        };
-        if !said && packet.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+    let mut packet = [0; PACKET_BYTES_MAX];
+    while let Ok(length @ 1..) = socket.recv(&mut packet).await {
+        if !said && packet[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
             said = true;
             if ready.send(word).await.is_err() {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Bus, Requests};
+    use crate::supervisor::listeners;
+    use crate::sys::wait;
+
+    /// A worker of a few lines of shell. It is written by another process: while one of ours has it open for writing,
+    /// it cannot be executed.
+    fn worker(name: &str, script: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("torus-worker-{name}-{}", std::process::id()));
+        let text = format!("#!/bin/sh\n{script}\n");
+        let write = "printf %s \"$2\" > \"$1\" && chmod 700 \"$1\"";
+        let written = std::process::Command::new("sh").args(["-c", write, "sh"]).arg(&path).arg(text).status();
+        assert!(written.unwrap().success());
+        path
+    }
+
+    #[tokio::test]
+    async fn a_worker_finds_its_sockets_settings_and_counters_and_is_ready_when_it_says_so() {
+        let told = std::env::temp_dir().join(format!("torus-told-{}", std::process::id()));
+        let script = format!(
+            "readlink /proc/$$/fd/$TORUS_COUNTERS_FD > {told}; \
+             echo \"$* $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$)) $TORUS_COMMAND_FD\" >> {told}; \
+             echo \"$TORUS_SETTINGS\" >> {told}; \
+             printf 'STATUS=almost' >&$TORUS_COMMAND_FD; printf 'A=1\\nREADY=1' >&$TORUS_COMMAND_FD",
+            told = told.display()
+        );
+        let requests = Requests { front: 0, back: 0, ..Requests::default() };
+        let settings = "{\"requests\":1}".to_owned();
+        let bus = Bus { requests: Some(requests), ..Bus::default() };
+        let ground = Ground {
+            executable: worker("ready", &script),
+            stdin: fs::File::open("/dev/null").unwrap().into(),
+            open_files: None,
+            listeners: listeners::bind(Some(&bus)).unwrap(),
+        };
+        let program = Program::Requests { settings };
+        let unit = Unit { name: "requests".into(), instance: 1, tier: crate::lifecycle::Tier::Bus, program };
+        let mut instance = Instance::new(unit).unwrap();
+        let (ready, mut words) = mpsc::channel(1);
+        let pid = instance.start(7, &ground, &ready).unwrap();
+
+        let word = tokio::time::timeout(Duration::from_secs(20), words.recv()).await.unwrap();
+        assert_eq!(word, Some((7, pid)));
+        let text = fs::read_to_string(&told).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "/memfd:torus-requests-1 (deleted)");
+        assert_eq!(lines[1..], ["worker requests 2 front:back 0 5", "{\"requests\":1}"]);
+        wait::collect(pid).unwrap();
+        fs::remove_file(told).unwrap();
+        fs::remove_file(ground.executable).unwrap();
     }
 }

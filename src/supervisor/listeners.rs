@@ -129,6 +129,9 @@ mod tests {
     fn children_reach_a_bus_on_every_address_by_loopback() {
         let mut listener = bind(Some(&bus(0))).unwrap().requests.unwrap().front;
         listener.address = "0.0.0.0:5555".parse().unwrap();
-        assert_eq!((listener.bound(), listener.reachable()), ("tcp://0.0.0.0:5555".into(), "tcp://127.0.0.1:5555".into()));
+        assert_eq!(
+            (listener.bound(), listener.reachable()),
+            ("tcp://0.0.0.0:5555".into(), "tcp://127.0.0.1:5555".into())
+        );
     }
 }

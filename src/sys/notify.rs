@@ -3,24 +3,20 @@
 //! Both speak sd_notify(3): assignments like `READY=1`, one to a line.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
-
-/// Bytes of one packet on a command socket; what is longer is cut.
-pub const PACKET_BYTES_MAX: usize = 4096;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 /// A new pair of command sockets: ours, non-blocking, and the worker's.
-pub fn command_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+///
+/// They are of type SOCK_SEQPACKET: packets keep their bounds as datagrams do, and the end of one side is noticed by
+/// the other, which a datagram socket does not promise. The standard library's datagram socket reads and writes both.
+pub fn command_pair() -> io::Result<(UnixDatagram, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    let ours = UnixDatagram::from(ours);
+    ours.set_nonblocking(true)?;
     Ok((ours, theirs))
-}
-
-/// Receives one packet; an empty one is the end.
-pub fn receive(socket: impl AsFd, buffer: &mut [u8; PACKET_BYTES_MAX]) -> io::Result<&[u8]> {
-    let length = recv(socket.as_fd().as_raw_fd(), buffer, MsgFlags::empty())?;
-    Ok(&buffer[..length])
 }
 
 /// Tells the service manager (NOTIFY_SOCKET) that we are ready. Without one, nothing happens.

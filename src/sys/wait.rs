@@ -51,8 +51,8 @@ fn peek() -> io::Result<Option<(Pid, Exit)>> {
     }
 }
 
-/// Collects a child that has ended.
-pub(super) fn collect(pid: Pid) -> io::Result<()> {
+/// Collects one child, when it has ended.
+pub(crate) fn collect(pid: Pid) -> io::Result<()> {
     loop {
         // SAFETY: waitpid accepts a null status.
         match Errno::result(unsafe { libc::waitpid(pid.as_raw(), std::ptr::null_mut(), 0) }) {

@@ -1,0 +1,347 @@
+//! The rules of the configuration, told by what a user writes and reads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parsed(text: &str) -> Config {
+    parse(text, &origin()).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn report(text: &str) -> String {
+    parse(text, &origin()).expect_err(text).to_string()
+}
+
+fn origin() -> Origin {
+    Origin::File("torus.yaml".into())
+}
+
+/// The report of one problem, without the line that counts.
+fn problem(text: &str) -> String {
+    let report = report(text);
+    report.strip_suffix("\n1 problem").unwrap_or_else(|| panic!("one problem was expected:\n{report}")).to_owned()
+}
+
+/// A document of one service, by the keys of that service.
+fn service(keys: &str) -> String {
+    format!("services: {{one: {{{keys}}}}}")
+}
+
+fn limits(keys: &str) -> String {
+    format!("bus: {{requests: {{}}, limits: {{{keys}}}}}")
+}
+
+#[test]
+fn the_embedded_default_is_requests_on_loopback_and_two_hellos() {
+    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2 };
+    let expected = Config {
+        bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
+        services: BTreeMap::from([("hello".into(), hello)]),
+        supervisor: RestartPolicy::default(),
+    };
+    assert_eq!(Config::embedded(), expected);
+}
+
+#[test]
+fn a_file_runs_only_what_it_names() {
+    let bus_only = parsed("bus: {bind: 127.0.0.1, requests: {front: 0, back: 0}}");
+    assert!(bus_only.services.is_empty());
+    assert_eq!(bus_only.bus.and_then(|bus| bus.requests).map(|requests| (requests.front, requests.back)), Some((0, 0)));
+    let services_only = parsed(&service("command: [sleep, \"60\"], instances: 3"));
+    assert_eq!(services_only.bus, None);
+    let command = ServiceKind::Command(vec!["sleep".into(), "60".into()]);
+    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3 });
+}
+
+#[test]
+fn every_problem_is_reported_at_once_in_the_order_of_lines() {
+    let text = r#"
+extra: 1
+bus:
+  bind: 0.0.0.0
+  requests:
+    frnt: 1
+    front: 70000
+    back: "5556"
+    window: 0
+    idempotent: yes
+    window: 3
+  limits:
+    frame_bytes_max: 2000
+    message_bytes_max: 1000
+    parts_max: 1.5
+services:
+  requests: {worker: hello}
+  Bad Name: {worker: hello}
+  both: {worker: hello, command: [x]}
+  neither: {instances: 1001}
+  number: {command: [sleep, 60]}
+  none:
+"#;
+    insta::assert_snapshot!(report(text), @r#"
+    torus.yaml:2: extra: no such key; known here: bus, services, supervisor
+    torus.yaml:4: bus.bind: 0.0.0.0 is beyond loopback, and peers are not authenticated; bus.allow_insecure: true permits it
+    torus.yaml:6: bus.requests.frnt: no such key; did you mean front?
+    torus.yaml:7: bus.requests.front: 70000 is not a port (0 to 65535)
+    torus.yaml:8: bus.requests.back: the text "5556" is not a port (0 to 65535); write it without quotes
+    torus.yaml:9: bus.requests.window: 0 is not a count (1 to 1000000)
+    torus.yaml:10: bus.requests.idempotent: the text "yes" is not true or false
+    torus.yaml:11: bus.requests.window: given twice, first on line 9
+    torus.yaml:13: bus.limits.frame_bytes_max: 2000 is more than bus.limits.message_bytes_max (1000)
+    torus.yaml:15: bus.limits.parts_max: 1.5 is not a count (3 to 1000000)
+    torus.yaml:17: services.requests: the name belongs to the bus worker
+    torus.yaml:18: services."Bad Name": not a service's name: 1 to 32 of a to z, 0 to 9 and -
+    torus.yaml:19: services.both: has both worker and command; keep one
+    torus.yaml:20: services.neither.instances: 1001 is not a number of processes (1 to 1000)
+    torus.yaml:20: services.neither: says nothing to run; name worker or command
+    torus.yaml:21: services.number.command[1]: 60 is not text; write it in quotes
+    torus.yaml:22: services.none: has no value; write {} for a mapping without keys
+    17 problems
+    "#);
+}
+
+#[test]
+fn a_syntax_error_stops_at_the_first_with_its_line_and_excerpt() {
+    insta::assert_snapshot!(report("bus:\n  bind: [1\nservices: }\nextra: 1\n"), @r"
+    torus.yaml:3:9: illegal placement of ':' indicator
+    3 | services: }
+      |         ^
+    ");
+    insta::assert_snapshot!(report("bus:\n\tbind: 127.0.0.1\n"), @r"
+    torus.yaml:2:2: tabs disallowed within this context (block indentation)
+    2 |  bind: 127.0.0.1
+      |  ^
+    ");
+}
+
+#[test]
+fn a_document_that_runs_nothing_says_so() {
+    for text in ["", "# nothing\n", "{}", "bus: {}", "services: {}", "supervisor: {stop_ms_max: 1}"] {
+        let problem = problem(text);
+        assert!(
+            problem.ends_with(": this configuration runs nothing; name bus.requests, a service, or both"),
+            "{problem}"
+        );
+    }
+    assert_eq!(problem("- 1"), "torus.yaml:1: a sequence is not a mapping of keys to values");
+}
+
+#[test]
+fn a_port_taken_twice_names_both_keys_and_port_0_is_never_taken() {
+    assert_eq!(
+        problem("bus:\n  requests:\n    front: 7\n    back: 7"),
+        "torus.yaml:4: bus.requests.back: port 7 is taken by bus.requests.front"
+    );
+    assert_eq!(
+        problem("bus: {requests: {front: 5556}}"),
+        "torus.yaml:1: bus.requests.front: port 5556 is taken by bus.requests.back by default"
+    );
+    assert_eq!(
+        problem("bus: {requests: {back: 5555}}"),
+        "torus.yaml:1: bus.requests.back: port 5555 is taken by bus.requests.front by default"
+    );
+    parsed("bus: {requests: {front: 0, back: 0}}");
+}
+
+#[test]
+fn bind_beyond_loopback_needs_allow_insecure() {
+    for address in ["127.0.0.1", "127.9.9.9", "::1"] {
+        let config = parsed(&format!("bus: {{bind: \"{address}\", requests: {{}}}}"));
+        assert_eq!(config.insecure_bind(), None, "{address}");
+    }
+    for address in ["0.0.0.0", "192.0.2.1", "::", "::ffff:127.0.0.1"] {
+        let bus = |keys: &str| format!("bus: {{bind: \"{address}\", {keys}requests: {{}}}}");
+        assert!(problem(&bus("")).contains("is beyond loopback"), "{address}");
+        assert!(problem(&bus("allow_insecure: false, ")).contains("is beyond loopback"), "{address}");
+        assert_eq!(parsed(&bus("allow_insecure: true, ")).insecure_bind(), address.parse().ok());
+    }
+    assert_eq!(
+        problem("bus: {bind: localhost, requests: {}}"),
+        "torus.yaml:1: bus.bind: the text \"localhost\" is not an IP address; write 127.0.0.1 or ::1"
+    );
+}
+
+#[test]
+fn a_number_is_accepted_at_its_bounds_and_refused_beyond_them() {
+    let requests = |keys: &str| format!("bus: {{requests: {{{keys}}}}}");
+    let hello = |keys: &str| service(&format!("worker: hello, {keys}"));
+    assert_bounds("front", 0..=65_535, requests);
+    assert_bounds("window", 1..=1_000_000, requests);
+    assert_bounds("instances", 1..=1_000, hello);
+    assert_bounds("parts_max", 3..=1_000_000, limits);
+    assert_bounds("metadata_bytes_max", 512..=1 << 20, limits);
+    assert_bounds("memory_bytes_max", 1..=1 << 40, limits);
+    assert_bounds("heartbeat_ms", 0..=86_400_000, limits);
+    assert_bounds("handshake_ms_max", 1..=86_400_000, limits);
+}
+
+fn assert_bounds(key: &str, range: RangeInclusive<i64>, document: impl Fn(&str) -> String) {
+    for number in [*range.start(), *range.end()] {
+        parsed(&document(&format!("{key}: {number}")));
+    }
+    for number in [range.start() - 1, range.end() + 1] {
+        let problem = problem(&document(&format!("{key}: {number}")));
+        assert!(problem.contains(&format!(".{key}: {number} is not a ")), "{problem}");
+    }
+}
+
+#[test]
+fn a_default_gives_way_to_a_lower_bound_that_the_file_sets() {
+    let bus = parsed(&limits("memory_bytes_max: 1000")).bus.expect("a bus");
+    let Limits { frame_bytes_max, message_bytes_max, queue_bytes_max, .. } = bus.limits;
+    let waiting_bytes_max = bus.requests.expect("requests").waiting_bytes_max;
+    assert_eq!([frame_bytes_max, message_bytes_max, queue_bytes_max, waiting_bytes_max], [1000; 4]);
+    let policy = parsed(&format!("supervisor: {{backoff_ms_max: 50}}\n{}", service("worker: hello"))).supervisor;
+    assert_eq!((policy.backoff_ms_min, policy.backoff_ms_max), (50, 50));
+}
+
+#[test]
+fn a_bound_that_the_file_sets_above_another_is_a_contradiction() {
+    for (keys, expected) in [
+        ("frame_bytes_max: 16777217", "16777217 is more than bus.limits.message_bytes_max (16777216 by default)"),
+        ("frame_bytes_max: 9, message_bytes_max: 8", "9 is more than bus.limits.message_bytes_max (8)"),
+        ("message_bytes_max: 9, memory_bytes_max: 8", "9 is more than bus.limits.memory_bytes_max (8)"),
+        ("queue_bytes_max: 9, memory_bytes_max: 8", "9 is more than bus.limits.memory_bytes_max (8)"),
+    ] {
+        let problem = problem(&limits(keys));
+        assert!(problem.ends_with(expected), "{problem}");
+    }
+    let backoff = problem(&format!("supervisor: {{backoff_ms_min: 60000}}\n{}", service("worker: hello")));
+    assert!(backoff.ends_with("60000 is more than supervisor.backoff_ms_max (30000 by default)"), "{backoff}");
+    let waiting = problem("bus: {requests: {waiting_bytes_max: 9}, limits: {memory_bytes_max: 8}}");
+    assert!(waiting.ends_with("9 is more than bus.limits.memory_bytes_max (8)"), "{waiting}");
+}
+
+#[test]
+fn a_service_runs_a_known_worker_or_a_list_of_texts() {
+    for (keys, expected) in [
+        ("worker: helo", "one.worker: the text \"helo\" is not a built-in worker; known: hello"),
+        ("worker: requests", "one.worker: the text \"requests\" is not a built-in worker; known: hello"),
+        ("command: []", "one.command: an empty list is no command; write [program, argument, ...]"),
+        ("command: ['']", "one.command[0]: an empty text is no program"),
+        ("command: sleep 60", "one.command: the text \"sleep 60\" is not a list; write [program, argument, ...]"),
+        ("command: [sh, true]", "one.command[1]: true is not text; write it in quotes"),
+        ("command: [sh, [x]]", "one.command[1]: a sequence is not text"),
+        ("command: [sh, \"a\\0b\"]", "one.command[1]: an argument cannot hold a NUL character"),
+    ] {
+        assert_eq!(problem(&service(keys)), format!("torus.yaml:1: services.{expected}"));
+    }
+    parsed(&service("command: [sh, '', \"-c\"]"));
+}
+
+#[test]
+fn a_services_name_is_short_and_plain() {
+    let longest = "a".repeat(32);
+    for name in ["a", "0-9", longest.as_str()] {
+        parsed(&format!("services: {{{name}: {{worker: hello}}}}"));
+    }
+    let too_long = "a".repeat(33);
+    for name in ["", "A", "a_b", "a/b", "ä", too_long.as_str()] {
+        let problem = problem(&format!("services: {{\"{name}\": {{worker: hello}}}}"));
+        assert!(problem.contains("not a service's name"), "{problem}");
+    }
+}
+
+#[test]
+fn a_hostile_key_is_shown_escaped_and_short() {
+    let problem = problem(&format!("\"\\e[31m{}\": 1", "x".repeat(1_000)));
+    assert!(problem.starts_with("torus.yaml:1: \"\\u{1b}[31mxxx") && problem.len() < 200, "{problem}");
+}
+
+#[test]
+fn text_beyond_256_kib_is_refused_before_it_is_parsed() {
+    let error = parse(&"[".repeat(FILE_BYTES_MAX + 1), &origin()).expect_err("a refusal");
+    assert!(matches!(error, ConfigError::TooLarge { .. }), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn what_is_shown_loads_again_to_the_same_configuration(config in any_config()) {
+        let text = config.to_yaml();
+        prop_assert_eq!(parse(&text, &origin()).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?, config);
+    }
+
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(text in "[a-z:{}\\[\\]&*!|>'\"#,\\-? \\n\\t0-9]{0,80}") {
+        let _ = parse(&text, &origin());
+    }
+}
+
+fn any_config() -> impl Strategy<Value = Config> {
+    let services = prop::collection::btree_map("[a-z0-9-]{1,32}", any_service(), 1..4)
+        .prop_filter("a reserved name", |services| !services.contains_key("requests"));
+    (prop::option::of(any_bus()), services, any_policy()).prop_map(|(bus, services, supervisor)| Config {
+        bus,
+        services,
+        supervisor,
+    })
+}
+
+fn any_service() -> impl Strategy<Value = Service> {
+    let command = ("\\PC{1,100}", prop::collection::vec("[^\\x00]{0,100}", 0..4))
+        .prop_map(|(program, arguments)| ServiceKind::Command(std::iter::once(program).chain(arguments).collect()));
+    let kind = prop_oneof![Just(ServiceKind::Worker("hello".into())), command];
+    (kind, 1..=1000u32).prop_map(|(kind, instances)| Service { kind, instances })
+}
+
+fn any_bus() -> impl Strategy<Value = Bus> {
+    (any::<IpAddr>(), any::<bool>(), any_limits()).prop_flat_map(|(bind, insecure, limits)| {
+        let requests = prop::option::of(any_requests(limits.memory_bytes_max));
+        requests.prop_map(move |requests| Bus {
+            bind,
+            allow_insecure: insecure || !bind.is_loopback(),
+            requests,
+            limits: limits.clone(),
+        })
+    })
+}
+
+fn any_requests(memory: u64) -> impl Strategy<Value = Requests> {
+    let ports = any::<(u16, u16)>().prop_filter("a clash", |(front, back)| front != back || *front == 0);
+    (ports, 1..=1_000_000u32, any::<bool>(), 1..=1_000_000u32, 1..=memory, 1..=86_400_000u64).prop_map(
+        |((front, back), window, idempotent, waiting_max, waiting_bytes_max, waiting_ms_max)| Requests {
+            front,
+            back,
+            window,
+            idempotent,
+            waiting_max,
+            waiting_bytes_max,
+            waiting_ms_max,
+        },
+    )
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let bytes = prop::collection::vec(1..=1u64 << 40, 4).prop_map(|mut bytes| {
+        bytes.sort_unstable();
+        bytes
+    });
+    let counts = [3..=1_000_000u32, 1..=1_000_000, 1..=1_000_000];
+    let times = [1..=86_400_000u64, 0..=86_400_000, 1..=86_400_000];
+    (bytes, counts, 512..=1u32 << 20, times).prop_map(|(bytes, counts, metadata_bytes_max, times)| Limits {
+        frame_bytes_max: bytes[0],
+        message_bytes_max: bytes[1],
+        parts_max: counts[0],
+        metadata_bytes_max,
+        handshake_ms_max: times[0],
+        handshakes_max: counts[1],
+        connections_max: counts[2],
+        queue_bytes_max: bytes[2],
+        memory_bytes_max: bytes[3],
+        heartbeat_ms: times[1],
+        heartbeat_timeout_ms: times[2],
+    })
+}
+
+fn any_policy() -> impl Strategy<Value = RestartPolicy> {
+    prop::array::uniform4(1..=86_400_000u64).prop_map(|[healthy_after_ms, one, other, stop_ms_max]| RestartPolicy {
+        healthy_after_ms,
+        backoff_ms_min: one.min(other),
+        backoff_ms_max: one.max(other),
+        stop_ms_max,
+    })
+}

@@ -1,0 +1,102 @@
+//! The section `services`: what else runs, by name.
+
+use std::collections::BTreeMap;
+
+use crate::config::fields::{Fields, Problems, entries, found, join};
+use crate::config::tree::{Node, Value};
+use crate::config::{Service, ServiceKind};
+
+/// Processes of one service.
+const INSTANCES_MAX: u32 = 1_000;
+/// Characters of a service's name.
+const NAME_CHARS_MAX: usize = 32;
+/// The built-in workers that a service may name.
+const SERVICE_WORKERS: [&str; 1] = ["hello"];
+/// Names that belong to the bus workers.
+const RESERVED_NAMES: [&str; 1] = ["requests"];
+
+/// The services that can run; the others are among the problems.
+pub(super) fn services(node: &Node, problems: &mut Problems) -> BTreeMap<String, Service> {
+    let mut services = BTreeMap::new();
+    for (key, node) in entries("services", node, problems).unwrap_or_default() {
+        let path = join("services", &key.text);
+        let name_is_good = (1..=NAME_CHARS_MAX).contains(&key.text.len())
+            && key.text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if !name_is_good {
+            let message = format!("not a service's name: 1 to {NAME_CHARS_MAX} of a to z, 0 to 9 and -");
+            problems.add(key.line, &path, message);
+        }
+        if RESERVED_NAMES.contains(&key.text.as_str()) {
+            problems.add(key.line, &path, "the name belongs to the bus worker");
+        }
+        if let Some(service) = service(&path, key.line, node, problems) {
+            services.insert(key.text.clone(), service);
+        }
+    }
+    services
+}
+
+fn service(path: &str, line: u64, node: &Node, problems: &mut Problems) -> Option<Service> {
+    let mut fields = Fields::open(path, node, problems)?;
+    let instances = fields.number("instances", "a number of processes", 1..=INSTANCES_MAX, 1, problems).value;
+    let kind = match (fields.take("worker"), fields.take("command")) {
+        (Some(node), None) => worker(&fields.path("worker"), node, problems),
+        (None, Some(node)) => command(&fields.path("command"), node, problems),
+        (Some(_), Some(_)) => {
+            problems.add(line, path, "has both worker and command; keep one");
+            None
+        }
+        (None, None) => {
+            problems.add(line, path, "says nothing to run; name worker or command");
+            None
+        }
+    };
+    fields.finish(problems);
+    Some(Service { kind: kind?, instances })
+}
+
+fn worker(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
+    if let Value::Text(name) = &node.value
+        && SERVICE_WORKERS.contains(&name.as_str())
+    {
+        return Some(ServiceKind::Worker(name.clone()));
+    }
+    let known = SERVICE_WORKERS.join(", ");
+    problems.add(node.line, path, format!("{} is not a built-in worker; known: {known}", found(&node.value)));
+    None
+}
+
+fn command(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
+    let Value::Sequence(nodes) = &node.value else {
+        let message = format!("{} is not a list; write [program, argument, ...]", found(&node.value));
+        problems.add(node.line, path, message);
+        return None;
+    };
+    let arguments: Vec<Option<&str>> =
+        nodes.iter().enumerate().map(|(index, node)| argument(&format!("{path}[{index}]"), node, problems)).collect();
+    match arguments.first() {
+        None => problems.add(node.line, path, "an empty list is no command; write [program, argument, ...]"),
+        Some(Some("")) => problems.add(nodes[0].line, format!("{path}[0]"), "an empty text is no program"),
+        Some(_) => {}
+    }
+    let arguments = arguments.into_iter().map(|argument| argument.map(str::to_owned)).collect::<Option<_>>()?;
+    Some(ServiceKind::Command(arguments))
+}
+
+fn argument<'a>(path: &str, node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
+    match &node.value {
+        Value::Text(text) if text.contains('\0') => {
+            problems.add(node.line, path, "an argument cannot hold a NUL character");
+            None
+        }
+        Value::Text(text) => Some(text),
+        value @ (Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Null) => {
+            problems.add(node.line, path, format!("{} is not text; write it in quotes", found(value)));
+            None
+        }
+        value @ (Value::Sequence(_) | Value::Mapping(_)) => {
+            problems.add(node.line, path, format!("{} is not text", found(value)));
+            None
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The supervisor with real processes: what lives, what dies, what is started again, and how everything ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const TORUS: &str = env!("CARGO_BIN_EXE_torus");
+/// No event that a test waits for takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running torus with a directory of its own; both go when it is dropped.
+struct Torus {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Torus {
+    /// Starts a torus, without waiting for anything.
+    fn start(configuration: &str) -> Self {
+        Self::start_with(configuration, |_| {})
+    }
+
+    fn start_with(configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("torus-supervise-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        Self::start_in(directory, configuration, prepare)
+    }
+
+    fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let file = directory.join("torus.yaml");
+        fs::write(&file, configuration).unwrap();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let mut command = Command::new(TORUS);
+        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        prepare(&mut command);
+        Self { child: command.spawn().unwrap(), directory }
+    }
+
+    fn up(configuration: &str) -> Self {
+        let torus = Self::start(configuration);
+        torus.until("everything runs", |status| status["state"] == "running");
+        torus
+    }
+
+    fn status(&self) -> Option<Value> {
+        let output = Command::new(TORUS).args(["status", "--json", "--runtime-dir"]).arg(&self.directory).output();
+        serde_json::from_slice(&output.unwrap().stdout).ok()
+    }
+
+    /// Asks until the answer is as hoped.
+    fn until(&self, hope: &str, fulfilled: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let status = self.status();
+            if let Some(status) = status.as_ref().filter(|status| fulfilled(status)) {
+                return status.clone();
+            }
+            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:?}\nlog:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap()
+    }
+
+    fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.join(name)).unwrap_or_default()
+    }
+
+    fn signal(&self, name: &str) {
+        signal(name, self.child.id().into());
+    }
+
+    /// How it ended, and how long that took.
+    fn end(&mut self) -> (ExitStatus, Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, begin.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("torus did not end; log:\n{}", self.log());
+    }
+
+    fn ask(&self, bytes: &[u8]) -> UnixStream {
+        let mut socket = UnixStream::connect(self.directory.join("control.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = socket.write_all(bytes);
+        socket
+    }
+}
+
+impl Drop for Torus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn signal(name: &str, pid: i64) {
+    let sent = Command::new("sh").args(["-c", "kill -s $0 $1", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "cannot send {name} to {pid}");
+}
+
+/// Whether a process runs; a zombie does not.
+fn lives(pid: i64) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn pid(status: &Value, index: usize) -> i64 {
+    status["services"][index]["pid"].as_i64().unwrap()
+}
+
+#[test]
+fn a_service_that_is_killed_is_started_again_at_once_and_the_death_is_told() {
+    let torus = Torus::up("services: { idle: { command: [sleep, '1000'], instances: 2 } }");
+    let first = pid(&torus.status().unwrap(), 1);
+    signal("KILL", first);
+    let status = torus.until("a restart", |status| status["services"][1]["restarts"] == 1);
+    assert_ne!(pid(&status, 1), first);
+    assert_eq!(status["services"][1]["last_exit"]["signal"], 9);
+    assert_eq!(status["services"][0]["restarts"], 0);
+    let line = format!("torus: service=idle instance=2 pid={first} exited signal=9; restarting now");
+    assert!(torus.log().contains(&line), "{}", torus.log());
+}
+
+#[test]
+fn a_service_that_dies_again_and_again_waits_longer_each_time() {
+    let torus = Torus::start(
+        "services: { broken: { command: [sh, -c, 'exit 3'] } }
+supervisor: { backoff_ms_min: 60, backoff_ms_max: 200 }",
+    );
+    let status = torus.until("five restarts", |status| status["services"][0]["restarts"].as_u64() >= Some(5));
+    assert_eq!(status["services"][0]["last_exit"]["code"], 3);
+    let log = torus.log();
+    let endings: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once("exited code=3; ")?.1)).collect();
+    assert_eq!(endings[0], "restarting now");
+    let waits: Vec<u64> = endings[1..5]
+        .iter()
+        .map(|ending| ending.trim_start_matches("restarting in ").trim_end_matches(" ms").parse().unwrap())
+        .collect();
+    // Up to a quarter is jitter, and a millisecond is lost to rounding.
+    for (wait, full) in waits.iter().zip([60, 120, 200, 200]) {
+        assert!((full * 3 / 4 - 2..=full).contains(wait), "{waits:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_a_death_with_its_reason_and_disturbs_no_other_service() {
+    let torus =
+        Torus::start("services: { idle: { command: [sleep, '1000'] }, missing: { command: [no-such-program-here] } }");
+    let status = torus.until("two attempts", |status| status["services"][1]["restarts"].as_u64() >= Some(1));
+    let reason = status["services"][1]["last_exit"]["not_started"].as_str().unwrap();
+    assert_eq!(reason, "there is no program \"no-such-program-here\" on the PATH");
+    assert_eq!(status["services"][0]["state"], "running");
+    assert_eq!(status["services"][0]["restarts"], 0);
+}
+
+#[test]
+fn an_orphan_is_reaped_without_restarting_any_service() {
+    let torus = Torus::up("services: { parent: { command: [sh, -c, '(setsid sleep 0.05 &); exec sleep 1000'] } }");
+    let status = torus.until("a reaped orphan", |status| status["orphans_reaped"].as_u64() >= Some(1));
+    assert_eq!(status["services"][0]["restarts"], 0);
+}
+
+#[test]
+fn what_a_dead_service_left_behind_is_gone_before_its_successor_works() {
+    let path = std::env::temp_dir().join(format!("torus-left-{}", std::process::id()));
+    let script = format!("sleep 1000 & echo $! >> {}; wait", path.display());
+    let torus = Torus::up(&format!("services: {{ parent: {{ command: [sh, -c, '{script}'] }} }}"));
+    let left = || -> Vec<i64> {
+        fs::read_to_string(&path).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
+    };
+    torus.until("a grandchild", |_| left().len() == 1);
+    signal("KILL", pid(&torus.status().unwrap(), 0));
+    torus.until("a new grandchild", |_| left().len() == 2);
+    torus.until("the end of the old one", |_| !lives(left()[0]));
+    assert!(lives(left()[1]));
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn sigterm_and_sigint_stop_everything_in_order_with_exit_code_0() {
+    for name in ["TERM", "INT"] {
+        let mut torus = Torus::up("services: { idle: { command: [sleep, '1000'], instances: 3 } }");
+        let status = torus.status().unwrap();
+        torus.signal(name);
+        assert_eq!(torus.end().0.code(), Some(0));
+        assert!((0..3).all(|index| !lives(pid(&status, index))));
+        assert!(!torus.directory.join("control.sock").exists());
+        assert!(torus.log().trim_end().ends_with("torus: stopped"), "{}", torus.log());
+    }
+}
+
+#[test]
+fn a_service_that_refuses_to_end_is_killed_at_its_deadline_and_the_stop_is_still_orderly() {
+    let mut torus = Torus::up(
+        "services: { deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 1000; done'] } }
+supervisor: { stop_ms_max: 800 }",
+    );
+    let deaf = pid(&torus.status().unwrap(), 0);
+    // The shell needs a moment to become deaf; it is when its own child runs.
+    torus.until("a deaf shell", |_| {
+        !fs::read_to_string(format!("/proc/{deaf}/task/{deaf}/children")).unwrap_or_default().is_empty()
+    });
+    torus.signal("TERM");
+    let (status, took) = torus.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(took >= Duration::from_millis(550), "killed too early, after {took:?}");
+    assert!(!lives(deaf));
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let mut torus = Torus::up(
+        "services: { deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 1000; done'] } }
+supervisor: { stop_ms_max: 60000 }",
+    );
+    let deaf = pid(&torus.status().unwrap(), 0);
+    torus.until("a deaf shell", |_| {
+        !fs::read_to_string(format!("/proc/{deaf}/task/{deaf}/children")).unwrap_or_default().is_empty()
+    });
+    torus.signal("TERM");
+    torus.until("a stop under way", |status| status["state"] == "stopping");
+    torus.signal("TERM");
+    assert_eq!(torus.end().0.code(), Some(0));
+}
+
+#[test]
+fn children_die_with_a_supervisor_that_is_killed_and_its_successor_takes_the_stale_socket() {
+    let configuration = "services: { idle: { command: [sleep, '1000'] } }";
+    let mut torus = Torus::up(configuration);
+    let child = pid(&torus.status().unwrap(), 0);
+    torus.signal("KILL");
+    torus.end();
+    let begin = Instant::now();
+    while lives(child) {
+        assert!(begin.elapsed() < PATIENCE, "the child outlived its supervisor");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(torus.directory.join("control.sock").exists());
+    let successor = Torus::start_in(torus.directory.clone(), configuration, |_| {});
+    successor.until("everything runs", |status| status["state"] == "running");
+}
+
+#[test]
+fn a_second_torus_in_the_same_runtime_directory_is_refused_with_the_first_ones_pid() {
+    let configuration = "services: { idle: { command: [sleep, '1000'] } }";
+    let torus = Torus::up(configuration);
+    let file = torus.directory.join("torus.yaml");
+    let mut second = Command::new(TORUS);
+    second.arg("run").arg("--config").arg(file).arg("--runtime-dir").arg(&torus.directory);
+    let output = second.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(&format!("another torus (pid {}) runs", torus.child.id())), "{message}");
+    assert_eq!(torus.status().unwrap()["state"], "running");
+}
+
+#[test]
+fn a_taken_port_is_a_clear_error_and_nothing_is_started() {
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let mut torus = Torus::start(&format!("bus: {{ requests: {{ front: 0, back: {port} }} }}"));
+    assert_eq!(torus.end().0.code(), Some(1));
+    let log = torus.log();
+    assert!(log.contains(&format!("cannot listen on 127.0.0.1:{port} for back-ends")), "{log}");
+    assert!(log.contains("bus.requests.back"), "{log}");
+    assert!(!log.contains("started"), "{log}");
+}
+
+#[test]
+fn clients_may_connect_to_the_bus_before_and_between_its_workers() {
+    let torus = Torus::start("bus: { requests: { front: 0, back: 0 } }");
+    let status = torus.until("endpoints", |status| status["endpoints"]["requests_front"].is_string());
+    let endpoint = status["endpoints"]["requests_front"].as_str().unwrap().trim_start_matches("tcp://").to_owned();
+    assert!(!endpoint.ends_with(":0"));
+    TcpStream::connect(&endpoint).unwrap();
+}
+
+#[test]
+fn a_command_is_told_its_name_and_the_bus_and_inherits_nothing_else() {
+    let notify = std::env::temp_dir().join(format!("torus-notify-{}", std::process::id()));
+    let socket = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let script = "env > $DIR/env; ls /proc/$$/fd > $DIR/fds; grep -E \"Sig(Blk|Ign)\" /proc/$$/status > $DIR/signals; \
+                  ulimit -Sn > $DIR/files; mv $DIR/env $DIR/told; exec sleep 1000";
+    let configuration = format!("services: {{ curious: {{ command: [sh, -c, '{script}'] }} }}");
+    let mut torus = Torus::start_with(&configuration, |command| {
+        let directory = command.get_args().last().unwrap().to_owned();
+        command.env("DIR", directory).env("NOTIFY_SOCKET", &notify).env("LISTEN_FDS", "7").env("LISTEN_PID", "1");
+    });
+    let mut told = [0; 64];
+    let length = socket.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"READY=1");
+    torus.until("the script's end", |_| torus.directory.join("told").exists());
+    let environment = torus.file("told");
+    let names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    assert!(environment.contains("TORUS_SERVICE=curious\n") && environment.contains("TORUS_INSTANCE=1\n"));
+    assert!(!names.contains(&"NOTIFY_SOCKET") && !names.contains(&"LISTEN_FDS"), "{names:?}");
+    let descriptors = torus.file("fds");
+    // The shell itself may hold its script or a saved descriptor at 10 and above.
+    let inherited = descriptors.lines().filter(|number| number.parse::<u32>().is_ok_and(|number| number < 10));
+    assert_eq!(inherited.collect::<Vec<_>>().len(), 3, "{descriptors}");
+    let signals = torus.file("signals");
+    let sets: Vec<&str> = signals.split_whitespace().collect();
+    assert_eq!(sets, ["SigBlk:", "0000000000000000", "SigIgn:", "0000000000000000"]);
+
+    torus.signal("TERM");
+    let length = socket.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"STOPPING=1");
+    assert_eq!(torus.end().0.code(), Some(0));
+    fs::remove_file(notify).unwrap();
+}
+
+#[test]
+fn torn_huge_slow_and_foolish_control_clients_disturb_nobody() {
+    let torus = Torus::up("services: { idle: { command: [sleep, '1000'] } }");
+    let slow: Vec<UnixStream> = (0..40).map(|_| torus.ask(b"{\"version\":1,")).collect();
+    drop(torus.ask(b"{\"ver"));
+    drop(torus.ask(&[b'x'; 1 << 20]));
+    let mut reply = String::new();
+    BufReader::new(torus.ask(b"GET / HTTP/1.1\r\n")).read_line(&mut reply).unwrap();
+    assert!(reply.starts_with("{\"version\":1,\"error\":\"not a request: "), "{reply}");
+    reply.clear();
+    torus.ask(b"{\"version\":1,\"command\":\"status\"}\n").read_to_string(&mut reply).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&reply).unwrap()["state"], "running");
+    drop(slow);
+}
+
+#[test]
+fn status_without_a_torus_says_so_and_fails() {
+    let nowhere = std::env::temp_dir().join("torus-nowhere");
+    let output = Command::new(TORUS).args(["status", "--runtime-dir"]).arg(nowhere).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.starts_with("error: no torus answers at ") && message.contains("hint: "), "{message}");
+}
+
+#[test]
+fn an_idle_supervisor_does_not_wake_up() {
+    let torus = Torus::up("services: { idle: { command: [sleep, '1000'] } }");
+    // Switches of its own accord: each time that it went to sleep again.
+    let sleeps = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", torus.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    };
+    // The last status client's task ends a moment after its reply.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = sleeps();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(sleeps(), before);
+}
+
+#[test]
+fn a_torus_whose_output_is_closed_goes_on() {
+    let mut torus = Torus::start_with("services: { idle: { command: [sleep, '1000'] } }", |command| {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    });
+    drop((torus.child.stdout.take(), torus.child.stderr.take()));
+    let status = torus.until("everything runs", |status| status["state"] == "running");
+    signal("KILL", pid(&status, 0));
+    torus.until("a restart", |status| status["services"][0]["restarts"] == 1);
+    torus.signal("TERM");
+    assert_eq!(torus.end().0.code(), Some(0));
+}
