@@ -180,7 +180,7 @@ fn an_orphan_is_reaped_without_restarting_any_service() {
 fn what_a_dead_service_left_behind_is_gone_before_its_successor_works() {
     let path = std::env::temp_dir().join(format!("torus-left-{}", std::process::id()));
     let script = format!("sleep 1000 & echo $! >> {}; wait", path.display());
-    let torus = Torus::up(&format!("services: {{ parent: {{ command: [sh, -c, '{script}'] }} }}"));
+    let mut torus = Torus::up(&format!("services: {{ parent: {{ command: [sh, -c, '{script}'] }} }}"));
     let left = || -> Vec<i64> {
         fs::read_to_string(&path).unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
     };
@@ -189,6 +189,9 @@ fn what_a_dead_service_left_behind_is_gone_before_its_successor_works() {
     torus.until("a new grandchild", |_| left().len() == 2);
     torus.until("the end of the old one", |_| !lives(left()[0]));
     assert!(lives(left()[1]));
+    torus.signal("TERM");
+    torus.end();
+    assert!(!lives(left()[1]), "a stop left a grandchild behind");
     fs::remove_file(path).unwrap();
 }
 

@@ -38,12 +38,14 @@ pub(super) fn run(arguments: &RunArgs, runtime_directory: PathBuf) -> ExitCode {
 
 /// What the user reads when everything runs.
 fn announcement(endpoints: &Endpoints) -> String {
-    let mut text = String::from("\nTorus is running.\n\n");
+    let mut text = String::from("\nTorus is running.\n");
     let listed = [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)];
-    for (whom, endpoint) in listed {
-        if let Some(endpoint) = endpoint {
-            let _ = writeln!(text, "  requests, {whom:<10} {endpoint}");
-        }
+    let listed: String = listed
+        .into_iter()
+        .filter_map(|(whom, endpoint)| Some(format!("  requests, {whom:<10} {}\n", endpoint.as_ref()?)))
+        .collect();
+    if !listed.is_empty() {
+        let _ = write!(text, "\n{listed}");
     }
     text.push_str("\nTry, in another terminal:\n\n");
     if let Some(front) = &endpoints.requests_front {

@@ -3,7 +3,7 @@
 //!
 //! It owns every listening socket, every worker's counters and every child's process id. It parses no network byte and
 //! no line of a service's output, and while nothing happens it does not wake up. Workers are met only at their argument
-//! vector, environment and inherited descriptors; see [`instance`].
+//! vector, environment and inherited descriptors; see `instance`.
 
 mod environment;
 mod event_loop;
