@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
 fn parsed(text: &str) -> Config {
     parse(text, &origin()).unwrap_or_else(|error| panic!("{text}\n{error}"))
 }
@@ -256,6 +258,39 @@ fn a_hostile_key_is_shown_escaped_and_short() {
 fn text_beyond_256_kib_is_refused_before_it_is_parsed() {
     let error = parse(&"[".repeat(FILE_BYTES_MAX + 1), &origin()).expect_err("a refusal");
     assert!(matches!(error, ConfigError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn the_page_lists_every_key_with_its_default() {
+    let bus = Bus { requests: Some(Requests::default()), ..Bus::default() };
+    let defaults = Config { bus: Some(bus), ..Config::default() };
+    let mut keys = Vec::new();
+    leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
+    assert_eq!(keys.len(), 24);
+    for (path, default) in keys {
+        let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
+        let row = row.unwrap_or_else(|| panic!("{path} has no row"));
+        assert!(row.contains(&format!(" | `{default}`")), "{path} has another default: {default}");
+    }
+}
+
+#[test]
+fn the_example_of_the_page_is_a_configuration() {
+    let example = PAGE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    assert_eq!(parsed(example).services.len(), 2);
+}
+
+/// The scalars below a node, as path and text.
+fn leaves(path: &str, node: &tree::Node, found: &mut Vec<(String, String)>) {
+    match &node.value {
+        tree::Value::Mapping(entries) => {
+            for (key, node) in entries {
+                leaves(&fields::join(path, &key.text), node, found);
+            }
+        }
+        tree::Value::Text(text) => found.push((path.to_owned(), text.clone())),
+        scalar => found.push((path.to_owned(), fields::found(scalar))),
+    }
 }
 
 proptest! {

@@ -68,6 +68,9 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
 fn message(error: &serde_yaml::Error) -> String {
     match error {
         serde_yaml::Error::AliasError { error, .. } => message(error),
+        serde_yaml::Error::Budget { .. }
+        | serde_yaml::Error::AliasReplayLimitExceeded { .. }
+        | serde_yaml::Error::AliasReplayStackDepthExceeded { .. } => "too deep or too long for a configuration".into(),
         error => UserMessageFormatter.format_message(error).replace(char::is_control, " "),
     }
 }
@@ -235,7 +238,7 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{uses}]\n"));
         }
         let error = read(&bomb).expect_err("a refusal");
-        assert!(error.line > 1 && error.message.contains("too large or too complex"), "{error:?}");
+        assert!(error.line > 1 && error.message.contains("too long"), "{error:?}");
     }
 
     #[test]

@@ -1,0 +1,170 @@
+//! `torus config`: what users write, and what they read then.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::{env, fs, process};
+
+use assert_cmd::Command;
+
+/// A directory of one test's own, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = env::temp_dir().join(format!("torus-config-{}-{test}", process::id()));
+        fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.0.join(name), content).expect("a temporary file");
+    }
+
+    /// Runs `torus` here, with no configuration in the environment.
+    fn torus(&self, arguments: &[&str]) -> Ran {
+        self.torus_with("", arguments)
+    }
+
+    /// Runs `torus` here with `TORUS_CONFIG` set.
+    fn torus_with(&self, variable: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::cargo_bin("torus").expect("the torus binary");
+        command.args(arguments).current_dir(&self.0).env("TORUS_CONFIG", variable);
+        Ran::from(command.output().expect("torus runs"))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How a run ended and what it said.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// What a successful run printed.
+    #[track_caller]
+    fn told(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""));
+        self.stdout
+    }
+
+    /// What a failed run complained of.
+    #[track_caller]
+    fn complained(self) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""));
+        self.stderr
+    }
+}
+
+#[test]
+fn check_tells_every_problem_and_exits_with_1() {
+    let directory = Directory::new("problems");
+    directory.write(
+        "torus.yaml",
+        "bus:\n  bind: 0.0.0.0\n  requests: {front: 70000, bakc: 5556}\nservices:\n  hello: {worker: hello, instances: 0}\n",
+    );
+    insta::assert_snapshot!(directory.torus(&["config", "check", "torus.yaml"]).complained(), @r"
+    torus.yaml:2: bus.bind: 0.0.0.0 is beyond loopback, and peers are not authenticated; bus.allow_insecure: true permits it
+    torus.yaml:3: bus.requests.front: 70000 is not a port (0 to 65535)
+    torus.yaml:3: bus.requests.bakc: no such key; did you mean back?
+    torus.yaml:5: services.hello.instances: 0 is not a number of processes (1 to 1000)
+    4 problems
+    ");
+}
+
+#[test]
+fn check_shows_where_the_syntax_breaks() {
+    let directory = Directory::new("syntax");
+    directory.write("torus.yaml", "bus:\n  bind: 127.0.0.1\n  requests: {front: 5555\n  limits: {}\n");
+    insta::assert_snapshot!(directory.torus(&["config", "check", "torus.yaml"]).complained(), @r"
+    torus.yaml:4:9: while parsing a flow mapping, did not find expected ',' or '}'
+    4 |   limits: {}
+      |         ^
+    ");
+}
+
+#[test]
+fn check_says_what_a_fine_file_runs() {
+    let directory = Directory::new("fine");
+    directory.write("one.yaml", "services: {hello: {worker: hello}}");
+    directory.write(
+        "open.yaml",
+        "bus: {bind: 0.0.0.0, allow_insecure: true, requests: {}}\nservices: {a: {command: [a]}, b: {command: [b]}}",
+    );
+    insta::assert_snapshot!(directory.torus(&["config", "check", "one.yaml"]).told(), @"one.yaml: fine: 1 service");
+    insta::assert_snapshot!(directory.torus(&["config", "check", "open.yaml"]).told(), @r"
+    open.yaml: warning: 0.0.0.0 is beyond loopback, and peers are not authenticated
+    open.yaml: fine: requests and 2 services
+    ");
+}
+
+#[test]
+fn check_refuses_what_is_no_text_of_256_kib() {
+    let directory = Directory::new("refused");
+    directory.write("latin.yaml", b"# caf\xe9\n");
+    directory.write("large.yaml", vec![b'#'; (256 << 10) + 1]);
+    let check = |file| directory.torus(&["config", "check", file]).complained();
+    insta::assert_snapshot!(check("latin.yaml"), @"latin.yaml:1: not UTF-8, so it was not read as a configuration");
+    insta::assert_snapshot!(check("large.yaml"), @"large.yaml: larger than 256 KiB, so it was not read as a configuration");
+    insta::assert_snapshot!(check("none.yaml"), @"cannot read configuration none.yaml: No such file or directory (os error 2)");
+    insta::assert_snapshot!(check("."), @"cannot read configuration .: Is a directory (os error 21)");
+}
+
+#[test]
+fn show_prints_the_file_in_force_with_its_defaults() {
+    let directory = Directory::new("show");
+    directory.write("torus.yaml", "services: {sleeper: {command: [sleep, '60']}}\n");
+    let expected = directory.torus_with("torus.yaml", &["config", "show"]).told();
+    insta::assert_snapshot!(expected, @r#"
+    # in force: torus.yaml
+    services:
+      sleeper:
+        command:
+        - sleep
+        - "60"
+        instances: 1
+    supervisor:
+      healthy_after_ms: 1000
+      backoff_ms_min: 100
+      backoff_ms_max: 30000
+      stop_ms_max: 8000
+    "#);
+    assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), expected);
+}
+
+#[test]
+fn what_show_prints_is_a_file_that_shows_the_same() {
+    let directory = Directory::new("again");
+    directory.write("torus.yaml", "bus: {requests: {front: 0, back: 0}}\nservices: {hello: {worker: hello}}\n");
+    let shown = directory.torus(&["config", "show", "--config", "torus.yaml"]).told();
+    directory.write("torus.yaml", &shown);
+    assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), shown);
+}
+
+#[test]
+fn show_refuses_a_wrong_file_instead_of_falling_back() {
+    let directory = Directory::new("wrong");
+    directory.write("torus.yaml", "bus: {bind: localhost}\n");
+    insta::assert_snapshot!(directory.torus_with("torus.yaml", &["config", "show"]).complained(), @r#"
+    torus.yaml:1: bus.bind: the text "localhost" is not an IP address; write 127.0.0.1 or ::1
+    1 problem
+    "#);
+}
+
+#[test]
+fn a_command_that_is_not_there_is_a_matter_of_usage() {
+    assert_eq!(Directory::new("usage").torus(&["config", "chekc"]).code, Some(2));
+}
