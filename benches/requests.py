@@ -86,7 +86,7 @@ def from_status(status, supervisor_pid):
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured: its name in the table, how it starts, and what it starts from: a program or their directory."""
+    """What is measured: its name in the table, how it starts, and from which program or directory."""
 
     name: str
     start: Callable
@@ -143,7 +143,8 @@ def build_peers(directory):
 
 def build_torus():
     """The release binary, wherever cargo puts it."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "torus", "--message-format", "json-render-diagnostics"]
+    command = ["cargo", "build", "--release", "--locked", "--bin", "torus"]
+    command += ["--message-format", "json-render-diagnostics"]
     try:
         built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     except (OSError, subprocess.CalledProcessError) as error:
