@@ -1,0 +1,48 @@
+"""Run with: python3 -m unittest discover --start-directory benches --top-level-directory benches"""
+
+import unittest
+
+from harness.report import Metric, between, figure, table
+
+FASTER = Metric("rate", "requests per second", ">= 1.3")
+SHORTER = Metric("p50", "p50, µs", "<= 0.65")
+
+
+def rounds(key, *values):
+    return [{key: value} for value in values]
+
+
+class Table(unittest.TestCase):
+    def test_ratio_is_the_median_of_the_rounds_own_ratios(self):
+        text, _ = table([FASTER], "a", rounds("rate", 20, 30, 80), "b", rounds("rate", 10, 20, 20))
+        self.assertIn("| 2.00× (1.50 to 4.00) |", text)
+
+    def test_goal_at_its_bound_is_met(self):
+        _, missed = table([FASTER], "a", rounds("rate", 13), "b", rounds("rate", 10))
+        self.assertEqual(missed, [])
+
+    def test_goal_is_missed_on_the_wrong_side_of_its_bound(self):
+        _, missed = table([SHORTER], "a", rounds("p50", 66), "b", rounds("p50", 100))
+        self.assertEqual(missed, ["p50, µs"])
+
+    def test_row_without_a_ratio_misses_its_goal(self):
+        text, missed = table([FASTER], "a", rounds("rate", 5), "b", rounds("rate", 0))
+        self.assertIn("| – |", text)
+        self.assertEqual(missed, ["requests per second"])
+
+    def test_figures_keep_three_digits(self):
+        self.assertEqual([figure(value) for value in (43912.4, 225.2, 12.34, 0.384)], ["43,912", "225", "12.3", "0.38"])
+
+
+class Page(unittest.TestCase):
+    def test_only_the_text_between_the_markers_changes(self):
+        page = "head\n<!-- t: begin -->\nold\n<!-- t: end -->\ntail\n"
+        self.assertEqual(between(page, "t", "new"), "head\n<!-- t: begin -->\nnew\n<!-- t: end -->\ntail\n")
+
+    def test_page_without_markers_is_refused(self):
+        with self.assertRaises(ValueError):
+            between("head\ntail\n", "t", "new")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,243 @@
+"""Request and reply: Torus beside libzmq's zmq_proxy, in turns, with the same clients and back-end.
+
+Each turn starts a broker afresh with one echo back-end, lets one client and then 64 clients use it, watches it at rest,
+and stops it. See docs/benchmarks.md for what the figures mean.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from harness import kernel, report
+from harness.children import Children, Failure
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+WARMUP_MS = 300
+START_SECONDS_MAX = 10
+# Beyond warm-up and measuring: connecting, and the silence after which the requester gives up.
+LOAD_SECONDS_SPARE = 10
+MANY = 64
+
+METRICS = [
+    report.Metric("p50_us", "1 client: p50, µs", "<= 0.65"),
+    report.Metric("p99_us", "1 client: p99, µs", "<= 0.75"),
+    report.Metric("one_per_s", "1 client: requests per second"),
+    report.Metric("one_cpu_us", "1 client: broker CPU per request, µs"),
+    report.Metric("many_per_s", f"{MANY} clients: requests per second", ">= 1.3"),
+    report.Metric("many_cpu_us", f"{MANY} clients: broker CPU per request, µs", "<= 0.6"),
+    report.Metric("many_switches", f"{MANY} clients: context switches per request"),
+    report.Metric("rest_cpu_us", "at rest: broker CPU in one second, µs"),
+    report.Metric("rest_switches", "at rest: context switches in one second"),
+    report.Metric("pss_kib", "memory of the broker, KiB"),
+    report.Metric("pss_all_kib", "memory of the whole appliance, KiB"),
+]
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running broker: where clients and back-ends connect, and which processes it is."""
+
+    front: str
+    back: str
+    pid: int
+    all_pids: tuple
+
+
+def start_zmq_proxy(children, programs, _directory):
+    child = children.start(programs / "zmq_proxy")
+    front, back = (child.line(START_SECONDS_MAX).split()[1] for _ in range(2))
+    return Broker(front, back, child.pid, (child.pid,))
+
+
+def start_torus(children, torus, directory):
+    config = directory / "torus.yaml"
+    config.write_text("bus:\n  bind: 127.0.0.1\n  requests: { front: 0, back: 0 }\n", encoding="utf-8")
+    where = ["--runtime-dir", directory / "run"]
+    supervisor = children.start(torus, "run", "--config", config, *where)
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if supervisor.process.poll() is not None:
+            raise Failure(f"torus ended early, with exit code {supervisor.process.returncode}")
+        asked = subprocess.run([torus, "status", "--json", *where], capture_output=True, check=False)
+        if asked.returncode == 0 and (broker := from_status(json.loads(asked.stdout), supervisor.pid)):
+            return broker
+        time.sleep(0.02)
+    raise Failure(f"torus did not tell its endpoints within {START_SECONDS_MAX} s")
+
+
+def from_status(status, supervisor_pid):
+    """The broker that `torus status --json` describes; None while its requests worker is still starting."""
+    endpoints = status.get("endpoints", {})
+    front, back = endpoints.get("requests_front"), endpoints.get("requests_back")
+    pid = next((service.get("pid") for service in status["services"] if service["name"] == "requests"), None)
+    if not (front and back and pid):
+        return None
+    return Broker(front, back, pid, (supervisor_pid, pid))
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is measured: its name in the table, how it starts, and from which program or directory."""
+
+    name: str
+    start: Callable
+    programs: pathlib.Path
+
+
+def turn(side, peers, seconds, io_threads, stderr):
+    """One round of one side: the figures by metric."""
+    with tempfile.TemporaryDirectory(prefix="torus-bench-") as directory, Children(stderr) as children:
+        broker = side.start(children, side.programs, pathlib.Path(directory))
+        children.start(peers / "echo", broker.back)
+        one, requester = load(children, peers, broker, 1, seconds, io_threads)
+        requester.end()
+        many, _requester = load(children, peers, broker, MANY, seconds, io_threads)
+        cpu, switches = kernel.cpu_ns(broker.pid), kernel.context_switches(broker.pid)
+        time.sleep(1)
+        return {
+            "p50_us": one["p50_us"],
+            "p99_us": one["p99_us"],
+            "one_per_s": one["per_s"],
+            "one_cpu_us": one["cpu_us"],
+            "many_per_s": many["per_s"],
+            "many_cpu_us": many["cpu_us"],
+            "many_switches": many["switches"],
+            "rest_cpu_us": (kernel.cpu_ns(broker.pid) - cpu) / 1000,
+            "rest_switches": kernel.context_switches(broker.pid) - switches,
+            "pss_kib": kernel.pss_kib(broker.pid),
+            "pss_all_kib": sum(kernel.pss_kib(pid) for pid in broker.all_pids),
+        }
+
+
+def load(children, peers, broker, clients, seconds, io_threads):
+    """Lets so many clients use the broker; they stay connected, quiet, until the returned child is ended."""
+    cpu, switches = kernel.cpu_ns(broker.pid), kernel.context_switches(broker.pid)
+    milliseconds = round(seconds * 1000)
+    requester = children.start(peers / "requester", broker.front, clients, WARMUP_MS, milliseconds, io_threads)
+    found = json.loads(requester.line(seconds + WARMUP_MS / 1000 + LOAD_SECONDS_SPARE))
+    if found["missing"] or found["wrong"]:
+        raise Failure(f"{found['missing']} replies missing and {found['wrong']} wrong, of {found['sent']} requests")
+    # The warm-up's requests cost as much as the measured ones, so both are in the quotient.
+    found["cpu_us"] = (kernel.cpu_ns(broker.pid) - cpu) / 1000 / found["sent"]
+    found["switches"] = (kernel.context_switches(broker.pid) - switches) / found["sent"]
+    return found, requester
+
+
+def build_peers(directory):
+    command = ["make", "--silent", "-C", ROOT / "benches" / "peers", f"OUT={directory}"]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failure("make could not build benches/peers\nhint: apt-get install gcc make libzmq3-dev") from error
+    return directory
+
+
+def build_torus():
+    """The release binary, wherever cargo puts it."""
+    command = ["cargo", "build", "--release", "--locked", "--bin", "torus"]
+    command += ["--message-format", "json-render-diagnostics"]
+    try:
+        built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failure("cargo could not build the release binary\nhint: cargo build --release says why") from error
+    executables = (json.loads(line).get("executable") for line in built.stdout.splitlines())
+    return pathlib.Path(next(path for path in executables if path))
+
+
+def measure(sides, peers, arguments):
+    """All rounds, the sides in turns, so that whatever the machine does meets both."""
+    rounds = {side.name: [] for side in sides}
+    for number in range(1, arguments.rounds + 1):
+        for side in sides:
+            with tempfile.TemporaryFile() as stderr:
+                try:
+                    figures = turn(side, peers, arguments.seconds, arguments.io_threads, stderr)
+                except (Failure, OSError) as error:
+                    stderr.seek(0)
+                    said = stderr.read().decode(errors="replace")[-2000:]
+                    raise Failure(f"{side.name}, round {number}: {error}\n{said}".rstrip()) from error
+            rounds[side.name].append(figures)
+            print(
+                f"round {number}, {side.name}: p50 {figures['p50_us']:.0f} µs, p99 {figures['p99_us']:.0f} µs; "
+                f"{MANY} clients {figures['many_per_s']:,.0f}/s, {figures['many_cpu_us']:.2f} µs CPU each",
+                file=sys.stderr,
+            )
+    return rounds
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench requests", description="Request and reply: Torus beside libzmq's zmq_proxy, in turns."
+    )
+    parser.add_argument("--rounds", type=at_least(1, int), default=5, help="turns of each side (default 5)")
+    parser.add_argument("--seconds", type=at_least(0.1, float), default=3, help="of each measurement (default 3)")
+    parser.add_argument("--io-threads", type=at_least(1, int), default=1, help="of the clients' context (default 1)")
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
+    parser.add_argument(
+        "--peer-only",
+        action="store_true",
+        help="zmq_proxy in both places: how far from 1.00× are ratios by chance? Neither builds nor runs Torus",
+    )
+    arguments = parser.parse_args()
+    if arguments.peer_only and (arguments.write or arguments.check):
+        parser.error("--peer-only measures nothing that is worth --write or --check")
+    return arguments
+
+
+def at_least(least, kind):
+    def parsed(text):
+        value = kind(text)
+        if not least <= value <= 600:
+            raise argparse.ArgumentTypeError(f"{text} is not within {least} to 600")
+        return value
+
+    return parsed
+
+
+def run(arguments, programs):
+    peers = build_peers(programs)
+    theirs = Side("zmq_proxy", start_zmq_proxy, peers)
+    if arguments.peer_only:
+        # The goals are Torus's: beside itself the peer has none.
+        ours, metrics = replace(theirs, name="zmq_proxy again"), [replace(metric, goal=None) for metric in METRICS]
+    else:
+        ours, metrics = Side("Torus", start_torus, build_torus()), METRICS
+    rounds = measure((ours, theirs), peers, arguments)
+    rows, missed = report.table(metrics, ours.name, rounds[ours.name], theirs.name, rounds[theirs.name])
+    today = datetime.date.today().isoformat()
+    text = (
+        f"{today}, {kernel.machine()}; {arguments.rounds} rounds of {arguments.seconds:g} s each, in turns; "
+        f"0 replies missing.\n\n{rows}"
+    )
+    print(text)
+    if arguments.write:
+        report.write(PAGE, "requests", text)
+    return 1 if arguments.check and missed else 0
+
+
+def main():
+    arguments = parse()
+    # SIGTERM unwinds like an error does, so that children end here too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with tempfile.TemporaryDirectory(prefix="torus-bench-peers-") as programs:
+            return run(arguments, pathlib.Path(programs))
+    except Failure as failure:
+        print(f"cannot measure: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
