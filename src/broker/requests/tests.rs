@@ -1,3 +1,5 @@
+//! The requests core, met as its peers meet it: through messages, queues and counters.
+
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
 use std::sync::atomic::AtomicU64;

@@ -1,3 +1,5 @@
+//! Sessions fed with what honest, broken and hostile peers send.
+
 use proptest::prelude::*;
 
 use super::*;
