@@ -88,6 +88,14 @@ impl Queue {
         self.messages += 1;
     }
 
+    /// What is to be written, if it lies in one piece.
+    pub fn only_slice(&self) -> Option<&[u8]> {
+        match self.chunks.len() {
+            1 => Some(&self.chunks[0].bytes.as_slice()[self.written..]),
+            _ => None,
+        }
+    }
+
     /// Fills `slices` with what is to be written next and tells how many it used.
     pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>; IOVECS_MAX]) -> usize {
         let mut skip = self.written;

@@ -12,6 +12,7 @@ pub mod privileges;
 pub mod runtime;
 pub mod signals;
 pub mod spawn;
+pub mod timer;
 pub mod wait;
 
 pub use nix::unistd::Pid;

@@ -9,12 +9,19 @@ use tokio::net::TcpListener;
 use super::counts::Cut;
 use super::hub::Hub;
 use crate::broker::{Core, Door};
+use crate::sys::timer::Timer;
 use crate::wire::SocketType;
 
 /// How long to wait when the machine has no descriptor or memory left for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, listener: TcpListener, door: Door, ours: SocketType) {
+pub(super) async fn run<C: Core + 'static>(
+    hub: Rc<Hub<C>>,
+    listener: TcpListener,
+    pause: Timer,
+    door: Door,
+    ours: SocketType,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => hub.admit(stream, door, ours),
@@ -26,7 +33,9 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, listener: TcpListene
                 // on, and newcomers wait in the backlog.
                 if !hub.drop_oldest_handshake() {
                     tracing::warn!(%error, "cannot accept connections for now");
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    if pause.arm(EXHAUSTED_PAUSE).is_ok() {
+                        let _ = pause.expired().await;
+                    }
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! The flusher: one task that writes for all.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 
 use super::hub::{Hub, Link};
-use crate::broker::{Core, IOVECS_MAX};
+use crate::broker::{Core, IOVECS_MAX, Queue};
 
 /// Writes to one peer in a row; then the others have their turn.
 const WRITES_MAX: usize = 16;
@@ -13,11 +13,11 @@ const WRITES_MAX: usize = 16;
 /// reader with something to write that wakes this one: so it runs after all readers that were ready.
 pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
     loop {
-        hub.flush.notified().await;
+        hub.flush.heard().await;
         all(&hub);
         for peer in hub.core.borrow_mut().peers().take_resumed() {
             if let Some(link) = hub.link(peer) {
-                link.resume.notify_one();
+                link.resume.ring();
             }
         }
     }
@@ -39,9 +39,7 @@ pub(super) fn one<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Rc<Link>) {
     for _ in 0..WRITES_MAX {
         let mut core = hub.core.borrow_mut();
         let Some(queue) = core.peers().queue(link.peer).filter(|queue| queue.bytes() > 0) else { return };
-        let mut slices = [IoSlice::new(&[]); IOVECS_MAX];
-        let used = queue.gather(&mut slices);
-        match link.write.try_write_vectored(&slices[..used]) {
+        match write(link, queue) {
             Ok(bytes) => {
                 hub.counts.bytes_out.add(bytes as u64);
                 let messages = core.peers().wrote(link.peer, bytes);
@@ -60,7 +58,17 @@ pub(super) fn one<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Rc<Link>) {
         }
     }
     hub.core.borrow_mut().peers().mark_dirty(link.peer);
-    hub.flush.notify_one();
+    hub.flush.ring();
+}
+
+fn write(link: &Link, queue: &Queue) -> io::Result<usize> {
+    // Mostly all of it lies in one piece.
+    if let Some(only) = queue.only_slice() {
+        return link.write.try_write(only);
+    }
+    let mut slices = [IoSlice::new(&[]); IOVECS_MAX];
+    let used = queue.gather(&mut slices);
+    link.write.try_write_vectored(&slices[..used])
 }
 
 async fn when_writable<C: Core + 'static>(hub: Rc<Hub<C>>, link: Rc<Link>) {
@@ -68,5 +76,5 @@ async fn when_writable<C: Core + 'static>(hub: Rc<Hub<C>>, link: Rc<Link>) {
     let _ = link.write.writable().await;
     link.blocked.set(false);
     hub.core.borrow_mut().peers().mark_dirty(link.peer);
-    hub.flush.notify_one();
+    hub.flush.ring();
 }

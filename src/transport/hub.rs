@@ -3,13 +3,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::bell::Bell;
 use super::counts::Cut;
 use super::intake::{SHARED_BYTES, UNCHARGED_BYTES};
 use super::{Counts, Options, read};
@@ -25,9 +25,9 @@ pub(super) struct Hub<C> {
     /// What every connection is read into. A message that is whole there is used there.
     pub(super) shared: RefCell<Box<[u8]>>,
     /// Wakes the flusher.
-    pub(super) flush: Notify,
+    pub(super) flush: Bell,
     /// Wakes the timer when something is due earlier than it is armed for.
-    pub(super) timer: Notify,
+    pub(super) timer: Bell,
     pub(super) armed: Cell<Millis>,
     /// By the peer's slot.
     links: RefCell<Vec<Option<Rc<Link>>>>,
@@ -45,7 +45,7 @@ pub(super) struct Link {
     pub(super) door: Door,
     pub(super) write: OwnedWriteHalf,
     /// Wakes the reader that was told to pause.
-    pub(super) resume: Notify,
+    pub(super) resume: Bell,
     /// Whether a task waits for the socket to take bytes again.
     pub(super) blocked: Cell<bool>,
     pub(super) paused: Cell<bool>,
@@ -70,8 +70,8 @@ impl<C: Core + 'static> Hub<C> {
             options,
             counts,
             shared: RefCell::new(vec![0; SHARED_BYTES].into_boxed_slice()),
-            flush: Notify::new(),
-            timer: Notify::new(),
+            flush: Bell::default(),
+            timer: Bell::default(),
             armed: Cell::new(Millis::MAX),
             links: RefCell::default(),
             connections: Cell::new(0),
@@ -87,15 +87,16 @@ impl<C: Core + 'static> Hub<C> {
         self.origin.elapsed().as_millis() as Millis
     }
 
-    pub(super) fn instant(&self, at: Millis) -> tokio::time::Instant {
-        (self.origin + std::time::Duration::from_millis(at)).into()
+    /// How long it is until `at`; nothing when it has passed.
+    pub(super) fn until(&self, at: Millis) -> Duration {
+        (self.origin + Duration::from_millis(at)).saturating_duration_since(Instant::now())
     }
 
     /// Makes sure that the timer wakes at `at` or before.
     pub(super) fn due(&self, at: Millis) {
         if at < self.armed.get() {
             self.armed.set(at);
-            self.timer.notify_one();
+            self.timer.ring();
         }
     }
 
@@ -115,7 +116,7 @@ impl<C: Core + 'static> Hub<C> {
         let mut greeting = Vec::new();
         let session = Session::new(ours, self.options.wire.clone(), &mut greeting);
         self.core.borrow_mut().peers().push_raw(peer, &greeting);
-        self.flush.notify_one();
+        self.flush.ring();
 
         let now = self.now();
         let place = self.accepted.replace(self.accepted.get() + 1);
@@ -123,7 +124,7 @@ impl<C: Core + 'static> Hub<C> {
             peer,
             door,
             write,
-            resume: Notify::new(),
+            resume: Bell::default(),
             blocked: Cell::new(false),
             paused: Cell::new(false),
             heard: Cell::new(now),
@@ -205,7 +206,7 @@ impl<C: Core + 'static> Hub<C> {
         core.peers().release(link.charged.take());
         core.left(link.peer, self.now());
         if core.peers().has_dirty() {
-            self.flush.notify_one();
+            self.flush.ring();
         }
         if let Some(reader) = link.reader.get() {
             reader.abort();

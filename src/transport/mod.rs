@@ -9,6 +9,7 @@
 //! message may cost.
 
 mod accept;
+mod bell;
 mod counts;
 mod flush;
 mod hub;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 pub use self::counts::Counts;
 use self::hub::Hub;
 use crate::broker::{Core, Door};
+use crate::sys::timer::Timer;
 use crate::wire::{self, SocketType};
 
 /// Bounds on connections. Each says what happens when it is reached.
@@ -59,19 +61,20 @@ pub async fn serve<C: Core + 'static>(
     doors: Vec<OpenDoor>,
     options: Options,
     counts: Counts,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = ()> + 'static,
 ) -> std::io::Result<()> {
     let hub = Rc::new(Hub::new(core, options, counts));
     let mut tasks = tokio::task::JoinSet::new();
     for (index, OpenDoor { listener, ours }) in doors.into_iter().enumerate() {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn_local(accept::run(hub.clone(), listener, Door(index), ours));
+        tasks.spawn_local(accept::run(hub.clone(), listener, Timer::new()?, Door(index), ours));
     }
     tasks.spawn_local(flush::run(hub.clone()));
-    tasks.spawn_local(timer::run(hub.clone()));
-    stop.await;
+    tasks.spawn_local(timer::run(hub.clone(), Timer::new()?));
+    // A task of its own: this one is looked at whenever any other was woken.
+    let stopped = tokio::task::spawn_local(stop).await;
     // What is queued leaves as far as the sockets take it now; the rest is accounted for.
     flush::all(&hub);
     hub.core.borrow_mut().stop();
-    Ok(())
+    stopped.map_err(std::io::Error::other)
 }

@@ -49,7 +49,7 @@ async fn read<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Link, mut half: OwnedR
     loop {
         while !hub.core.borrow_mut().may_read(link.peer) {
             link.paused.set(true);
-            link.resume.notified().await;
+            link.resume.heard().await;
             link.paused.set(false);
             link.heard.set(hub.now());
             link.pinged.set(None);
@@ -106,7 +106,7 @@ fn ingest<C: Core + 'static>(
     let kept = match outcome {
         Ok(needed) => intake.keep(bytes, needed),
         Err(end) => {
-            hub.flush.notify_one();
+            hub.flush.ring();
             return Err(end);
         }
     };
@@ -117,7 +117,7 @@ fn ingest<C: Core + 'static>(
     let queued = core.peers().queue(link.peer).map_or(0, |queue| queue.bytes());
     let slow = !answers.is_empty() && core.peers().is_full(link.peer) && queued > ANSWERS_BYTES_MAX;
     if core.peers().has_dirty() {
-        hub.flush.notify_one();
+        hub.flush.ring();
     }
     if let Some(deadline) = core.deadline() {
         hub.due(deadline);

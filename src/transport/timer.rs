@@ -5,18 +5,19 @@ use std::rc::Rc;
 use super::counts::Cut;
 use super::hub::Hub;
 use crate::broker::{Core, Millis};
+use crate::sys::timer::Timer;
 use crate::wire;
 
-pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
+pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, timer: Timer) {
     loop {
-        let armed = hub.armed.get();
-        if armed == Millis::MAX {
-            hub.timer.notified().await;
-            continue;
-        }
+        // A timer that the kernel cannot arm (it always can) would be late, not fatal.
+        let _ = match hub.armed.get() {
+            Millis::MAX => timer.disarm(),
+            armed => timer.arm(hub.until(armed)),
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(hub.instant(armed)) => {}
-            () = hub.timer.notified() => continue,
+            _ = timer.expired() => {}
+            () = hub.timer.heard() => continue,
         }
         hub.armed.set(Millis::MAX);
         let now = hub.now();
@@ -24,7 +25,7 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
         if let Some(at) = next.into_iter().flatten().min() {
             hub.due(at);
         }
-        hub.flush.notify_one();
+        hub.flush.ring();
     }
 }
 

@@ -43,17 +43,17 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     let counts = transport::Counts::register(|name| counters.register(name))?;
     let options = options(&limits);
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(system("start its event loop"))?;
     LocalSet::new().block_on(&runtime, async {
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
-        let stop = async {
+        command.ready().map_err(system("tell its supervisor that it is ready"))?;
+        let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = command.supervisor_gone() => {}
             }
         };
-        command.ready().map_err(system("tell its supervisor that it is ready"))?;
         transport::serve(core, doors, options, counts, stop).await.map_err(system("serve its sockets"))
     })
 }

@@ -1,14 +1,15 @@
 //! Which back-end gets the next request: the one with the fewest in hand; among equals, the one that was given none
 //! for the longest time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::broker::PeerId;
 
 #[derive(Debug)]
 pub(super) struct Backends {
     window: u32,
-    loads: HashMap<PeerId, Load>,
+    /// By the back-end's slot.
+    loads: Vec<Option<Load>>,
     /// Those that may be given a request: by load, then by when they last were given one.
     open: BTreeSet<(Load, PeerId)>,
     /// Counts what was given out.
@@ -24,16 +25,19 @@ struct Load {
 impl Backends {
     /// No back-ends. Each will have at most `window` requests in hand.
     pub(super) fn new(window: u32) -> Self {
-        Self { window, loads: HashMap::new(), open: BTreeSet::new(), turn: 0 }
+        Self { window, loads: Vec::new(), open: BTreeSet::new(), turn: 0 }
     }
 
     pub(super) fn add(&mut self, backend: PeerId) {
-        self.loads.insert(backend, Load::default());
+        if self.loads.len() <= backend.slot() {
+            self.loads.resize(backend.slot() + 1, None);
+        }
+        self.loads[backend.slot()] = Some(Load::default());
         self.open.insert((Load::default(), backend));
     }
 
     pub(super) fn remove(&mut self, backend: PeerId) {
-        if let Some(load) = self.loads.remove(&backend) {
+        if let Some(load) = self.loads[backend.slot()].take() {
             self.open.remove(&(load, backend));
         }
     }
@@ -61,13 +65,13 @@ impl Backends {
     /// Some of the back-end's queue was written. Tells whether it now takes requests and did not before.
     #[inline]
     pub(super) fn relieved(&mut self, backend: PeerId, room: bool) -> bool {
-        let Some(&load) = self.loads.get(&backend) else { return false };
+        let Some(load) = self.loads[backend.slot()] else { return false };
         room && load.in_hand < self.window && self.open.insert((load, backend))
     }
 
     #[inline]
     fn change(&mut self, backend: PeerId, room: bool, change: impl FnOnce(&mut Load)) {
-        let load = self.loads.get_mut(&backend).expect("only back-ends that are here give and take");
+        let load = self.loads[backend.slot()].as_mut().expect("only back-ends that are here give and take");
         self.open.remove(&(*load, backend));
         change(load);
         if room && load.in_hand < self.window {

@@ -209,8 +209,9 @@ impl Requests {
             requests < (u64::from(self.settings.waiting_max) / part).max(1)
                 && bytes < (self.settings.waiting_bytes_max / part).max(1)
         };
-        within(self.waiting.total(), part)
-            && client.is_none_or(|client| within(self.waiting.of(client), part * waiting::CLIENT_SHARE))
+        self.waiting.is_empty()
+            || within(self.waiting.total(), part)
+                && client.is_none_or(|client| within(self.waiting.of(client), part * waiting::CLIENT_SHARE))
     }
 
     /// Lets the clients that were held back go on, as soon as half of what held them back is free: nobody should go on

@@ -1,7 +1,5 @@
 //! Requests in the hands of back-ends, by number and by back-end.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use crate::broker::PeerId;
@@ -22,7 +20,8 @@ pub(super) struct Request {
 pub(super) struct Outstanding {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_backend: HashMap<PeerId, Vec<u32>>,
+    /// By the back-end's slot. A back-end that leaves takes its list along.
+    by_backend: Vec<Vec<u32>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +45,10 @@ impl Outstanding {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
         });
-        let list = self.by_backend.entry(backend).or_default();
+        if self.by_backend.len() <= backend.slot() {
+            self.by_backend.resize_with(backend.slot() + 1, Vec::new);
+        }
+        let list = &mut self.by_backend[backend.slot()];
         let entry = &mut self.slots[slot as usize];
         entry.uses = entry.uses.wrapping_add(1);
         entry.held = Some(Held { request, backend, place: list.len() as u32 });
@@ -63,7 +65,7 @@ impl Outstanding {
             return None;
         }
         let held = entry.held.take()?;
-        let list = self.by_backend.get_mut(&backend).expect("who has requests in hand has a list");
+        let list = &mut self.by_backend[backend.slot()];
         list.swap_remove(held.place as usize);
         if let Some(&moved) = list.get(held.place as usize) {
             self.slots[moved as usize].held.as_mut().expect("listed slots are held").place = held.place;
@@ -74,7 +76,7 @@ impl Outstanding {
 
     /// Takes all that the back-end had in hand.
     pub(super) fn take_all(&mut self, backend: PeerId) -> Vec<Request> {
-        let slots = self.by_backend.remove(&backend).unwrap_or_default();
+        let slots = self.by_backend.get_mut(backend.slot()).map(std::mem::take).unwrap_or_default();
         self.free.extend(&slots);
         let slots = slots.into_iter();
         slots.filter_map(|slot| self.slots[slot as usize].held.take()).map(|held| held.request).collect()
@@ -85,6 +87,6 @@ impl Outstanding {
 impl Outstanding {
     /// The most that one back-end has in hand.
     pub(super) fn longest(&self) -> usize {
-        self.by_backend.values().map(Vec::len).max().unwrap_or(0)
+        self.by_backend.iter().map(Vec::len).max().unwrap_or(0)
     }
 }
