@@ -53,7 +53,7 @@ pub struct OpenDoor {
     pub ours: SocketType,
 }
 
-/// Serves the peers that come through `doors` until `stop` is ready. Must run inside a `tokio::task::LocalSet`.
+/// Serves the peers that come through `doors` until `stop` is ready. Must run on a `tokio::runtime::LocalRuntime`.
 ///
 /// The first of `doors` is the core's `Door(0)`, and so on.
 pub async fn serve<C: Core + 'static>(

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use serde::Deserialize;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
 
 use super::{Kind, WorkerError, counters, system};
 use crate::broker::Peers;
@@ -43,9 +43,9 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     let counts = transport::Counts::register(|name| counters.register(name))?;
     let options = options(&limits);
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(LocalOptions::default());
     let runtime = runtime.map_err(system("start its event loop"))?;
-    LocalSet::new().block_on(&runtime, async {
+    runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
         command.ready().map_err(system("tell its supervisor that it is ready"))?;
         let stop = async move {
