@@ -2,7 +2,7 @@
 # A cargo that is new enough: the one on PATH, rustup's in the home, or the system's package. Needs say.sh, packages.sh
 # and $root, the repository's directory.
 
-# need_cargo: leaves such a cargo on PATH, or says how to get one.
+# need_cargo: leaves such a cargo on PATH, installs one if there is none, or says why it cannot.
 need_cargo() {
   local wanted have
   wanted=$(sed -n 's/^rust-version *= *"\(.*\)"$/\1/p' "${root:?}/Cargo.toml")
@@ -15,29 +15,52 @@ need_cargo() {
 
   say "missing: Rust $wanted or newer, the language that Torus is written in (found: ${have:-none})"
   if command -v rustup >/dev/null; then
-    fail "the Rust toolchain in use is ${have:-not installed}, Torus needs $wanted or newer" \
-      "rustup update stable && rustup default stable"
+    say "installing: the stable Rust toolchain, by rustup, for this run; the default one stays as it is"
+    quietly "install the stable Rust toolchain" rustup toolchain install stable
+    export RUSTUP_TOOLCHAIN=stable
+  elif ! rust_by_apt "$wanted"; then
+    rust_by_rustup
   fi
-  if command -v apt-get >/dev/null && may_install; then
-    quietly "fetch the list of packages" apt_get update
-    if [[ -n $(candidate rustup) ]]; then
-      need rustup "brings the current Rust" false
-      install_missing
-      say "installing: the stable Rust toolchain, by rustup"
-      quietly "install the stable Rust toolchain" rustup default stable
-    elif at_least "$wanted" "$(candidate cargo)"; then
-      need cargo "builds Torus" false
-      install_missing
-    fi
-    hash -r
-    have=$(rust_version)
-  fi
+  hash -r
+  have=$(rust_version)
   if [[ -z $have ]] || ! at_least "$wanted" "$have"; then
-    fail "Torus needs Rust $wanted or newer, and this system's packages do not have it" \
-      "these two commands install it (curl is in the package curl); then run this again:
-  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default
-  . \"\$HOME/.cargo/env\""
+    fail "Torus needs Rust $wanted or newer, and what could be installed is ${have:-none}" \
+      "install it as https://www.rust-lang.org/tools/install says, then run this again"
   fi
+}
+
+# rust_by_apt WANTED: installs what the distribution has, if that is new enough; fails if not.
+rust_by_apt() {
+  command -v apt-get >/dev/null && may_install || return 1
+  quietly "fetch the list of packages" apt_get update
+  if [[ -n $(candidate rustup) ]]; then
+    need rustup "brings the current Rust" false
+    install_missing
+    say "installing: the stable Rust toolchain, by rustup"
+    quietly "install the stable Rust toolchain" rustup default stable
+  elif at_least "$1" "$(candidate cargo)"; then
+    need cargo "builds Torus" false
+    install_missing
+  else
+    return 1
+  fi
+}
+
+# rust_by_rustup: installs the stable Rust into the home directory, as its makers recommend.
+rust_by_rustup() {
+  local installer
+  need curl "fetches Rust's installer" command -v curl
+  install_missing
+  say "installing: the stable Rust toolchain into ${CARGO_HOME:-$HOME/.cargo}, by rustup, since this system's packages do not have it"
+  installer=$(mktemp "${TMPDIR:-/tmp}/rustup-init.XXXXXX")
+  if ! curl --proto '=https' --tlsv1.2 --silent --show-error --fail --output "$installer" https://sh.rustup.rs; then
+    rm -f "$installer"
+    fail "cannot fetch Rust's installer (curl's words are above)" \
+      "install Rust as https://www.rust-lang.org/tools/install says, then run this again"
+  fi
+  quietly "install the stable Rust toolchain" sh "$installer" -y --profile default --no-modify-path
+  rm -f "$installer"
+  PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 }
 
 # rust_version: the version of the Rust in use, or nothing. Asked in the repository: a toolchain may be pinned there.
