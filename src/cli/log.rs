@@ -4,7 +4,7 @@
 
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -26,7 +26,8 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        let line = format!("{} torus: {}{}\n", timestamp(SystemTime::now()), text.fields, text.message);
+        let line =
+            format!("{} torus: {}{}\n", humantime::format_rfc3339_millis(SystemTime::now()), text.fields, text.message);
         let _ = io::stderr().write_all(line.as_bytes());
     }
 
@@ -56,42 +57,5 @@ impl Visit for Text {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
-    }
-}
-
-/// RFC 3339, in UTC, to the millisecond.
-fn timestamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
-}
-
-/// The Gregorian date of a number of days since 1970-01-01, counting years from March, so that the leap day comes last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_the_calendar_has_them() {
-        let at = |ms| timestamp(UNIX_EPOCH + Duration::from_millis(ms));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400_123), "2000-02-29T00:00:00.123Z");
-        assert_eq!(at(1_735_689_599_999), "2024-12-31T23:59:59.999Z");
-        assert_eq!(at(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
     }
 }

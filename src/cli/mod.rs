@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
     log::install();
     let runtime_directory = || runtime::directory(runtime_dir.as_deref());
     match command {
-        Command::Run(arguments) => run::run(&arguments, runtime_directory()),
+        Command::Run(arguments) => run::run(&arguments, runtime_dir.as_deref()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
