@@ -38,9 +38,12 @@ pub(super) fn run(arguments: &StatusArgs, runtime_directory: &Path) -> ExitCode 
 const GROUPS: [(&str, &[&str]); 4] = [
     ("peers", &["clients", "backends"]),
     ("requests", &["requests", "replies"]),
-    ("in hand", &["waiting", "in_hand"]),
+    ("in flight", &["waiting", "in_hand", "replies_queued"]),
     ("lost", &["lost."]),
 ];
+
+/// The groups of counters that tell what went wrong.
+const MISHAPS: [&str; 3] = ["lost.", "dropped.", "refused."];
 
 fn table(status: &Status) -> String {
     let mut text = format!("torus {}, pid {}, up {}\n", status.state, status.pid, duration(status.uptime_ms));
@@ -88,9 +91,15 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     text
 }
 
-/// A line for each group: `lost       backend_gone 3, expired 1`.
+/// A line for each group: `lost       backend gone 3, expired 1`. Of what went wrong, only what did is told: there are
+/// many ways, and most never happen.
 fn grouped(counters: &BTreeMap<String, u64>) -> String {
-    let mut rest: BTreeMap<&str, u64> = counters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let told = |name: &str, value: u64| value > 0 || !MISHAPS.iter().any(|group| is_under(name, group));
+    let mut rest: BTreeMap<&str, u64> = counters
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .filter(|(name, value)| told(name, *value))
+        .collect();
     let mut lines: Vec<(String, Vec<String>)> = Vec::new();
     for (group, members) in GROUPS {
         let mut cells = Vec::new();
@@ -194,8 +203,8 @@ mod tests {
         requests
           peers      clients 64, backends 2
           requests   requests 1000, replies 990
-          in hand    waiting 0, in hand 3
-          lost       backend gone 7, expired 0
+          in flight  waiting 0, in hand 3
+          lost       backend gone 7
           dropped    unsolicited reply 1
           refused    bad greeting 12
 
