@@ -1,5 +1,6 @@
 //! The requests worker: clients in front, back-ends behind.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 
 use serde::Deserialize;
@@ -37,6 +38,7 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
             waiting_bytes_max: requests.waiting_bytes_max,
             waiting_ms_max: requests.waiting_ms_max,
         },
+        RandomState::new().build_hasher().finish(),
         Peers::new(limits.memory_bytes_max, limits.queue_bytes_max),
         Counts::register(|name| counters.register(name))?,
     );

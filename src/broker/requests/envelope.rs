@@ -9,7 +9,7 @@ use crate::broker::{Message, PeerId};
 use crate::wire::Frames;
 
 /// Bytes of the address frame's body.
-pub(super) const ADDRESS_BYTES: usize = 17;
+pub(super) const ADDRESS_BYTES: usize = 25;
 /// Bytes of the longest prefix: the address frame with its header, an empty frame.
 pub(super) const PREFIX_BYTES_MAX: usize = 2 + ADDRESS_BYTES + 2;
 
@@ -45,6 +45,9 @@ impl Envelope {
 /// Which request a reply answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Address {
+    /// Which worker gave it out: a back-end may answer only when another one has taken that worker's place, whose
+    /// clients and requests have the same numbers.
+    pub(super) worker: u64,
     pub(super) client: PeerId,
     pub(super) number: u64,
 }
@@ -58,9 +61,10 @@ impl Address {
         prefix[0] = MORE;
         prefix[1] = ADDRESS_BYTES as u8;
         prefix[2] = envelope as u8;
-        prefix[3..11].copy_from_slice(&self.client.to_u64().to_be_bytes());
-        prefix[11..19].copy_from_slice(&self.number.to_be_bytes());
-        prefix[19] = MORE;
+        prefix[3..11].copy_from_slice(&self.worker.to_be_bytes());
+        prefix[11..19].copy_from_slice(&self.client.to_u64().to_be_bytes());
+        prefix[19..27].copy_from_slice(&self.number.to_be_bytes());
+        prefix[27] = MORE;
         (prefix, if envelope == Envelope::Added { PREFIX_BYTES_MAX } else { PREFIX_BYTES_MAX - 2 })
     }
 
@@ -75,6 +79,6 @@ impl Address {
             _ => return None,
         };
         let word = |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().expect("eight bytes"));
-        Some((Self { client: PeerId::from_u64(word(1)), number: word(9) }, envelope))
+        Some((Self { worker: word(1), client: PeerId::from_u64(word(9)), number: word(17) }, envelope))
     }
 }

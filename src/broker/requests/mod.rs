@@ -1,8 +1,8 @@
 //! Requests: clients in front (REQ, DEALER), back-ends behind (REP, DEALER), least-loaded dispatch between them.
 //!
 //! A request goes to the back-end with the fewest in hand, of those with fewer than `window`; behind the broker's own
-//! address frame, which names the connection it came from and its number here. A reply is delivered only if that
-//! number is outstanding at the very back-end that sent it. What a peer calls itself decides nothing.
+//! address frame, which names this worker, the connection it came from and its number here. A reply is delivered only if
+//! that number is outstanding at the very back-end that sent it. What a peer calls itself decides nothing.
 //!
 //! Every accepted request ends in exactly one counter: `replies`, when the last byte of its reply has been written to
 //! the client's socket, or one of `lost.*`. Until then it is in exactly one of three places: waiting for a back-end, in
@@ -52,6 +52,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Requests {
     settings: Settings,
+    /// What tells this worker's addresses from those of the ones before it.
+    worker: u64,
     peers: Peers,
     roles: Vec<Role>,
     backends: Backends,
@@ -75,11 +77,14 @@ enum Role {
 
 impl Requests {
     /// A core without peers. What an earlier worker of the same counters had in flight is counted as lost with it.
-    pub fn new(settings: Settings, peers: Peers, counts: Counts) -> Self {
+    ///
+    /// `worker` is a number that no earlier worker had whose back-ends may still be there: any random one.
+    pub fn new(settings: Settings, worker: u64, peers: Peers, counts: Counts) -> Self {
         counts.adopt();
         Self {
             backends: Backends::new(settings.window),
             settings,
+            worker,
             peers,
             roles: Vec::new(),
             outstanding: Outstanding::default(),
@@ -119,14 +124,15 @@ impl Requests {
             message
         };
         let number = self.outstanding.insert(backend, request);
-        let (prefix, length) = Address { client, number }.prefix(envelope);
+        let (prefix, length) = Address { worker: self.worker, client, number }.prefix(envelope);
         self.peers.push(backend, &prefix[..length], message);
         self.backends.gave(backend, !self.peers.is_full(backend));
         self.counts.in_hand.add(1);
     }
 
     fn reply(&mut self, backend: PeerId, message: Message<'_>) {
-        let Some((address, envelope)) = Address::read(message.bytes()) else {
+        let ours = |(address, _): &(Address, _)| address.worker == self.worker;
+        let Some((address, envelope)) = Address::read(message.bytes()).filter(ours) else {
             return self.counts.unsolicited.add(1);
         };
         let Some(request) = self.outstanding.take(backend, address.client, address.number) else {

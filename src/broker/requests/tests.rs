@@ -39,7 +39,9 @@ impl Bus {
             Ok::<_, ()>(*word)
         };
         let counts = Counts::register(register).unwrap();
-        let core = Requests::new(settings, Peers::new(memory, queue), counts);
+        // Random in life; here only different from that of the worker before.
+        let worker = counts.requests.get();
+        let core = Requests::new(settings, worker, Peers::new(memory, queue), counts);
         Self { core, now: 0, words, inbox: HashMap::new() }
     }
 
@@ -171,7 +173,9 @@ fn a_reply_that_is_not_outstanding_at_that_back_end_is_dropped_and_counted() {
     let reply: Vec<&[u8]> = vec![&request[0], b"", b"World"];
     bus.send(thief, &reply);
     bus.send(backend, &[b"who asked?"]);
-    bus.send(backend, &[&[1; 17], b"", b"World"]);
+    let mut unknown = request[0].clone();
+    *unknown.last_mut().unwrap() ^= 1;
+    bus.send(backend, &[&unknown, b"", b"World"]);
     assert_eq!((bus.count("dropped.unsolicited_reply"), bus.count("in_hand")), (3, 1));
     bus.send(backend, &reply);
     assert_eq!(bus.received(client).unwrap()[1], b"World");
@@ -315,6 +319,20 @@ fn a_worker_that_was_killed_leaves_its_requests_to_be_counted_by_the_next() {
     bus.send(client, &[b"", b"x"]);
     bus.core.stop();
     assert_eq!((bus.count("lost.stopped"), bus.count("requests")), (1, 7));
+    bus.check();
+}
+
+#[test]
+fn a_reply_to_a_request_of_an_earlier_worker_meets_none_of_the_next_ones() {
+    let mut bus = Bus::new(settings());
+    let (backend, client) = (bus.join(BACK), bus.join(FRONT));
+    bus.send(client, &[b"", b"Hello"]);
+    let late = bus.received(backend).unwrap();
+    let mut bus = Bus::with_memory(settings(), 1 << 20, 1 << 16, bus.words);
+    assert_eq!((backend, client), (bus.join(BACK), bus.join(FRONT)), "the same numbers again");
+    bus.send(client, &[b"", b"Hello"]);
+    bus.send(backend, &[&late[0], b"", b"World"]);
+    assert_eq!((bus.count("dropped.unsolicited_reply"), bus.count("in_hand")), (1, 1));
     bus.check();
 }
 
