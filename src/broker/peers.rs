@@ -84,7 +84,7 @@ impl Peers {
         slot.dirty = false;
         let queue = std::mem::take(&mut slot.queue);
         self.free.push(peer.slot);
-        self.release(queue.bytes() as u64);
+        self.release(queue.held() as u64);
         queue.messages()
     }
 
@@ -114,8 +114,11 @@ impl Peers {
         if bytes.is_empty() || !self.is_live(peer) {
             return;
         }
-        self.slots[peer.slot()].queue.push_raw(bytes, &mut self.spares);
-        self.hold(bytes.len() as u64);
+        let queue = &mut self.slots[peer.slot()].queue;
+        let before = queue.held();
+        queue.push_raw(bytes, &mut self.spares);
+        let more = queue.held() - before;
+        self.hold(more as u64);
         self.mark_dirty(peer);
     }
 
@@ -123,9 +126,11 @@ impl Peers {
     #[inline]
     pub fn push(&mut self, peer: PeerId, prefix: &[u8], message: Message<'_>) {
         debug_assert!(self.is_live(peer));
-        let bytes = prefix.len() + message.bytes().len();
-        self.slots[peer.slot()].queue.push(prefix, message, &mut self.spares);
-        self.hold(bytes as u64);
+        let queue = &mut self.slots[peer.slot()].queue;
+        let before = queue.held();
+        queue.push(prefix, message, &mut self.spares);
+        let more = queue.held() - before;
+        self.hold(more as u64);
         self.mark_dirty(peer);
     }
 
@@ -134,8 +139,12 @@ impl Peers {
         if !self.is_live(peer) {
             return 0;
         }
-        self.release(bytes as u64);
-        self.slots[peer.slot()].queue.wrote(bytes, &mut self.spares)
+        let queue = &mut self.slots[peer.slot()].queue;
+        let before = queue.held();
+        let messages = queue.wrote(bytes, &mut self.spares);
+        let less = before - queue.held();
+        self.release(less as u64);
+        messages
     }
 
     /// The next peer with something new to be written; it comes up again after the next push for it.
@@ -199,9 +208,9 @@ impl Peers {
         self.held >= self.held_max + self.held_max / 4
     }
 
-    /// Whether so little is held that peers who were held back may go on.
+    /// Whether so little is held, three quarters at most, that peers who were held back may go on.
     pub fn has_memory(&self) -> bool {
-        self.held <= self.held_max / 2
+        self.held <= self.held_max - self.held_max / 4
     }
 
     fn live_mut(&mut self, peer: PeerId) -> Option<&mut Slot> {
@@ -236,8 +245,31 @@ mod tests {
         peers.push_raw(peer, b"two");
         assert_eq!(peers.next_dirty(), Some(peer));
         assert_eq!(peers.next_dirty(), None);
-        assert_eq!(peers.held(), 6);
+        assert!(peers.held() >= 6);
         peers.wrote(peer, 6);
+        assert_eq!(peers.held(), 0);
+    }
+
+    #[test]
+    fn a_large_message_is_held_until_its_last_byte_is_written() {
+        let mut peers = Peers::new(1 << 20, 1 << 20);
+        let peer = peers.add();
+        peers.push(peer, b"", Message::Shared(vec![0; 100_000].into()));
+        assert_eq!(peers.wrote(peer, 99_999), 0);
+        assert_eq!((peers.queue(peer).unwrap().bytes(), peers.held()), (1, 100_000));
+        assert_eq!(peers.wrote(peer, 1), 1);
+        assert_eq!(peers.held(), 0);
+    }
+
+    #[test]
+    fn a_few_bytes_in_a_spare_buffer_hold_the_whole_buffer() {
+        let mut peers = Peers::new(1 << 20, 1 << 20);
+        let (first, second) = (peers.add(), peers.add());
+        peers.push(first, b"", Message::Borrowed(&[0; 50_000]));
+        peers.wrote(first, 50_000);
+        peers.push_raw(second, b"few");
+        assert!(peers.held() >= 50_000, "{} bytes", peers.held());
+        peers.remove(second);
         assert_eq!(peers.held(), 0);
     }
 }

@@ -26,6 +26,7 @@ pub struct Queue {
     written: usize,
     bytes: usize,
     messages: u64,
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -48,12 +49,26 @@ impl ChunkBytes {
             Self::Shared(bytes) => bytes,
         }
     }
+
+    /// Bytes of memory that it takes, used or not.
+    fn held(&self) -> usize {
+        match self {
+            Self::Copied(bytes) => bytes.capacity(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 impl Queue {
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of memory that the queue takes: a chunk's until all of it is written, and what is spare in it. A peer that
+    /// reads all but the last byte of a large message makes us hold the whole.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Counted messages that wait, in whole or in part.
@@ -63,7 +78,7 @@ impl Queue {
 
     /// Queues protocol bytes, which count as no message.
     pub fn push_raw(&mut self, bytes: &[u8], spares: &mut Vec<Vec<u8>>) {
-        self.tail(bytes.len(), spares).extend_from_slice(bytes);
+        self.copy(&[bytes], spares);
         self.bytes += bytes.len();
     }
 
@@ -73,14 +88,13 @@ impl Queue {
         match message {
             Message::Shared(bytes) if bytes.len() >= SHARED_BYTES_MIN => {
                 if !prefix.is_empty() {
-                    self.tail(prefix.len(), spares).extend_from_slice(prefix);
+                    self.copy(&[prefix], spares);
                 }
+                self.held += bytes.len();
                 self.chunks.push_back(Chunk { bytes: ChunkBytes::Shared(bytes), messages: 1 });
             }
             message => {
-                let tail = self.tail(total, spares);
-                tail.extend_from_slice(prefix);
-                tail.extend_from_slice(message.bytes());
+                self.copy(&[prefix, message.bytes()], spares);
                 self.chunks.back_mut().expect("the tail was just there").messages += 1;
             }
         }
@@ -122,6 +136,7 @@ impl Queue {
             self.written -= length;
             let first = self.chunks.pop_front().expect("there is a first");
             self.messages -= first.messages;
+            self.held -= first.bytes.held();
             if let ChunkBytes::Copied(buffer) = first.bytes {
                 give_spare(buffer, spares);
             }
@@ -129,7 +144,18 @@ impl Queue {
         before - self.messages
     }
 
-    /// The chunk that small messages are copied into, with room for `more` bytes.
+    /// Copies `parts` into the last chunk, or into a new one.
+    fn copy(&mut self, parts: &[&[u8]], spares: &mut Vec<Vec<u8>>) {
+        let more = parts.iter().map(|part| part.len()).sum();
+        let tail = self.tail(more, spares);
+        let before = tail.capacity();
+        tail.reserve(more);
+        parts.iter().for_each(|part| tail.extend_from_slice(part));
+        let grown = tail.capacity() - before;
+        self.held += grown;
+    }
+
+    /// The chunk that small messages are copied into, when `more` bytes are to follow.
     fn tail(&mut self, more: usize, spares: &mut Vec<Vec<u8>>) -> &mut Vec<u8> {
         let fits = matches!(
             self.chunks.back(),
@@ -138,6 +164,7 @@ impl Queue {
         );
         if !fits {
             let bytes = ChunkBytes::Copied(spares.pop().unwrap_or_default());
+            self.held += bytes.held();
             self.chunks.push_back(Chunk { bytes, messages: 0 });
         }
         match self.chunks.back_mut() {

@@ -87,12 +87,14 @@ pub struct Limits {
     pub handshake_ms_max: u64,
     /// Connections whose handshake is unfinished; when one more comes, the oldest of them is disconnected.
     pub handshakes_max: u32,
-    /// Connections of one bus worker; when one more comes, it is closed at once.
+    /// Connections of one bus worker; when one more comes, the oldest unfinished handshake gives way; without one, the
+    /// newcomer is closed at once.
     pub connections_max: u32,
     /// Bytes queued for one peer; beyond it a client is not read, and what still comes for it is dropped and counted.
     pub queue_bytes_max: u64,
-    /// Bytes that one bus worker holds for all its peers (partial messages, waiting, queued); beyond it the peer that
-    /// asks for more is disconnected or not read.
+    /// Bytes that one bus worker holds for all its peers (partial messages, waiting, queued; replies may take a quarter
+    /// more). Beyond it clients are not read, and who holds the most by an unfinished message, or by not reading, is
+    /// disconnected, until a quarter is free. docs/configuration.md says what a worker's whole memory stays below.
     pub memory_bytes_max: u64,
     /// Milliseconds of silence after which a ZMTP 3.1 peer is sent a PING; 0 sends none.
     pub heartbeat_ms: u64,

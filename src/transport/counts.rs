@@ -33,7 +33,7 @@ pub(super) enum Cut {
     ConnectionsFull,
     /// A PING stayed unanswered.
     HeartbeatTimeout,
-    /// It held the most of all when the worker's memory for peers was full.
+    /// It held the most of all when the worker's memory for peers was full, by an unfinished message or by not reading.
     MemoryFull,
     /// It went on sending PINGs without reading the answers.
     Slow,

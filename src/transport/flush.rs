@@ -15,6 +15,7 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
     loop {
         hub.flush.heard().await;
         all(&hub);
+        hub.relieve_memory();
         for peer in hub.core.borrow_mut().peers().take_resumed() {
             if let Some(link) = hub.link(peer) {
                 link.resume.ring();

@@ -205,9 +205,8 @@ impl<C: Core + 'static> Hub<C> {
         let mut core = self.core.borrow_mut();
         core.peers().release(link.charged.take());
         core.left(link.peer, self.now());
-        if core.peers().has_dirty() {
-            self.flush.ring();
-        }
+        // It may have made room for others: the flusher sends them on, even when nothing is to be written.
+        self.flush.ring();
         if let Some(reader) = link.reader.get() {
             reader.abort();
         }
@@ -235,16 +234,27 @@ impl<C: Core + 'static> Hub<C> {
         }
     }
 
-    /// While the memory for peers is full, ends the connection with the largest unfinished message: it costs the most
-    /// and has brought nothing yet.
+    /// When the memory for peers is full, ends the connections that hold the most of it, until there is memory again:
+    /// unfinished messages have brought nothing yet, and what is queued for a peer whose socket takes nothing may stay
+    /// for ever. Else a few peers who do not read could stop all others.
     pub(super) fn relieve_memory(&self) {
-        while self.core.borrow_mut().peers().is_memory_full() {
-            let largest = self.links().max_by_key(|link| link.charged.get());
-            match largest.filter(|link| link.charged.get() > UNCHARGED_BYTES) {
-                Some(link) => self.drop_peer(&link, Some(Cut::MemoryFull.reason())),
-                None => return,
-            }
+        if !self.core.borrow_mut().peers().is_memory_full() {
+            return;
         }
+        let mut holders: Vec<(u64, Rc<Link>)> = self.links().map(|link| (self.idly_held(&link), link)).collect();
+        holders.retain(|(held, _)| *held > UNCHARGED_BYTES);
+        holders.sort_unstable_by_key(|(held, _)| *held);
+        while !self.core.borrow_mut().peers().has_memory() {
+            let Some((_, link)) = holders.pop() else { return };
+            self.drop_peer(&link, Some(Cut::MemoryFull.reason()));
+        }
+    }
+
+    /// Bytes that a connection holds and that only its peer can set free.
+    fn idly_held(&self, link: &Link) -> u64 {
+        let mut core = self.core.borrow_mut();
+        let queue = core.peers().queue(link.peer).filter(|_| link.blocked.get());
+        link.charged.get() + queue.map_or(0, |queue| queue.held() as u64)
     }
 
     /// All connections of this moment.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -117,9 +117,20 @@ impl<'a> Unused<'a> {
 
     /// Takes the message at `range` and drops all before it.
     pub(super) fn take(&mut self, range: Range<usize>) -> Message<'a> {
+        let length = self.len();
         match self.split(range.end) {
             Unused::Shared(bytes) => Message::Borrowed(&bytes[range.start..]),
-            Unused::Own(bytes) => Message::Shared(bytes.freeze().slice(range.start..)),
+            // A message that is kept keeps the memory that it shares. So it gets only what is mostly its own: not that
+            // of a larger one before it, nor of commands that came between its frames.
+            Unused::Own(bytes) if range.len() < length - length / 8 => {
+                Message::Shared(Bytes::copy_from_slice(&bytes[range.start..]))
+            }
+            Unused::Own(bytes) => {
+                if let Self::Own(rest) = self {
+                    *rest = BytesMut::from(&rest[..]);
+                }
+                Message::Shared(bytes.freeze().slice(range.start..))
+            }
         }
     }
 
@@ -143,5 +154,28 @@ impl<'a> Unused<'a> {
             Self::Shared(bytes) => bytes,
             Self::Own(bytes) => bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether keeping `message` keeps the memory that begins at `memory`.
+    fn lies_in(message: &Message<'_>, memory: Range<*const u8>) -> bool {
+        memory.contains(&message.bytes().as_ptr())
+    }
+
+    #[test]
+    fn only_a_message_that_fills_its_memory_keeps_it() {
+        let bytes = BytesMut::from(&[7; 1000][..]);
+        let memory = bytes.as_ptr_range();
+        let mut unused = Unused::Own(bytes);
+        assert!(!lies_in(&unused.take(0..400), memory.clone()), "it shares the memory with what follows");
+        assert!(!lies_in(&unused.take(500..510), memory.clone()), "it is what commands left over");
+        let large = unused.take(0..85);
+        assert!(lies_in(&large, memory.clone()));
+        assert_eq!(unused.as_slice(), [7; 5]);
+        assert!(!memory.contains(&unused.as_slice().as_ptr()), "what follows does not keep it either");
     }
 }
