@@ -76,8 +76,11 @@ pub trait Core {
     /// The peer is gone; it may never have joined. What was queued for it is lost.
     fn left(&mut self, peer: PeerId, now: Millis);
 
-    /// Whether the peer may be read now. If not, the core puts it among [`Peers::take_resumed`] as soon as it may.
-    fn may_read(&mut self, peer: PeerId) -> bool;
+    /// How many bytes may be read from the peer now. With none, it is to pause until [`Core::resumed`] names it.
+    fn credit(&mut self, peer: PeerId) -> usize;
+
+    /// The peers that may be read again, of those that were told to pause. Asked for once in a turn of the loop.
+    fn resumed(&mut self) -> Vec<PeerId>;
 
     /// When [`Core::tick`] is due, if ever.
     fn deadline(&self) -> Option<Millis>;

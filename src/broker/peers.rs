@@ -35,7 +35,6 @@ pub struct Peers {
     free: Vec<u32>,
     /// Peers for whom something was queued since they were last written to.
     dirty: VecDeque<PeerId>,
-    resumed: Vec<PeerId>,
     spares: Vec<Vec<u8>>,
     held: u64,
     held_max: u64,
@@ -57,7 +56,6 @@ impl Peers {
             slots: Vec::new(),
             free: Vec::new(),
             dirty: VecDeque::new(),
-            resumed: Vec::new(),
             spares: Vec::new(),
             held: 0,
             held_max: memory_bytes_max,
@@ -170,16 +168,6 @@ impl Peers {
         }
     }
 
-    /// The peer may be read again.
-    pub fn resume(&mut self, peer: PeerId) {
-        self.resumed.push(peer);
-    }
-
-    /// The peers that may be read again since the last call.
-    pub fn take_resumed(&mut self) -> Vec<PeerId> {
-        std::mem::take(&mut self.resumed)
-    }
-
     /// Accounts for memory that is held for peers outside the queues.
     #[inline]
     pub fn hold(&mut self, bytes: u64) {
@@ -208,9 +196,14 @@ impl Peers {
         self.held >= self.held_max + self.held_max / 4
     }
 
-    /// Whether so little is held, three quarters at most, that peers who were held back may go on.
+    /// Whether so little is held, three quarters at most, that nobody need be disconnected for it.
     pub fn has_memory(&self) -> bool {
         self.held <= self.held_max - self.held_max / 4
+    }
+
+    /// Bytes that may still be held for all peers.
+    pub fn memory_left(&self) -> u64 {
+        self.held_max.saturating_sub(self.held)
     }
 
     fn live_mut(&mut self, peer: PeerId) -> Option<&mut Slot> {

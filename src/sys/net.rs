@@ -1,8 +1,8 @@
 //! What std does not offer of TCP sockets.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
 /// Has the kernel find out by itself that the other side is gone: it probes after `idle_ms` of silence and gives the
 /// connection up when probes or written bytes stay unanswered for `timeout_ms`.
@@ -14,4 +14,9 @@ pub fn probe_half_open(socket: &impl AsFd, idle_ms: u64, timeout_ms: u64) -> nix
     setsockopt(socket, sockopt::TcpKeepInterval, &seconds(timeout_ms / u64::from(PROBES)))?;
     setsockopt(socket, sockopt::TcpKeepCount, &PROBES)?;
     setsockopt(socket, sockopt::TcpUserTimeout, &u32::try_from(timeout_ms).unwrap_or(u32::MAX))
+}
+
+/// Ends both directions of a connection; whoever waits on it wakes up. One that is at its end already stays so.
+pub fn shut_down(socket: &impl AsFd) {
+    let _ = shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both);
 }

@@ -29,9 +29,11 @@ pub(super) async fn run<C: Core + 'static>(
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 hub.counts.refuse(Cut::NoDescriptors.reason());
-                // An unfinished handshake holds what the newcomer needs. Without one, whoever is connected is served
-                // on, and newcomers wait in the backlog.
-                if !hub.drop_oldest_handshake() {
+                // An unfinished handshake holds what the newcomer needs; it is free when its tasks have had their turn.
+                // Without one, whoever is connected is served on, and newcomers wait in the backlog.
+                if hub.drop_oldest_handshake() {
+                    tokio::task::yield_now().await;
+                } else {
                     tracing::warn!(%error, "cannot accept connections for now");
                     if pause.arm(EXHAUSTED_PAUSE).is_ok() {
                         let _ = pause.expired().await;

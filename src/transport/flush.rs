@@ -16,7 +16,7 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
         hub.flush.heard().await;
         all(&hub);
         hub.relieve_memory();
-        for peer in hub.core.borrow_mut().peers().take_resumed() {
+        for peer in hub.core.borrow_mut().resumed() {
             if let Some(link) = hub.link(peer) {
                 link.resume.ring();
             }

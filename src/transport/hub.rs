@@ -210,7 +210,9 @@ impl<C: Core + 'static> Hub<C> {
         if let Some(reader) = link.reader.get() {
             reader.abort();
         }
-        // The sockets' own closing is the drop of its halves: the reader's with its task, the writer's with the link.
+        // Its descriptor is closed when both halves are dropped: the reader's with its task, the writer's with the link,
+        // which a task may hold that waits for the socket to take bytes. This wakes that task.
+        sys::net::shut_down(link.write.as_ref());
     }
 
     /// Ends the oldest unfinished handshake; tells whether there was one.

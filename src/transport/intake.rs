@@ -17,11 +17,11 @@ use tokio::net::tcp::OwnedReadHalf;
 use crate::broker::Message;
 
 /// Bytes of the buffer that all connections share.
-pub(super) const SHARED_BYTES: usize = 256 << 10;
+pub(super) const SHARED_BYTES: usize = 64 << 10;
 /// Bytes that every connection may keep of an unfinished message even when memory is full.
 pub(super) const UNCHARGED_BYTES: u64 = 4 << 10;
 /// Bytes from which an unfinished message gets memory of its own.
-const OWN_BYTES_MIN: usize = 64 << 10;
+const OWN_BYTES_MIN: usize = 32 << 10;
 
 /// The unused bytes of one connection.
 #[derive(Debug, Default)]
@@ -46,17 +46,20 @@ impl Default for Kept {
 }
 
 impl Intake {
-    /// Reads once. Tells how many bytes came; 0 is the end of the stream.
+    /// Reads once, `limit` bytes at most unless they belong to a large message that is under way. Tells how many bytes
+    /// came; 0 is the end of the stream.
     pub(super) fn poll_fill(
         &mut self,
         context: &mut Context<'_>,
         half: &mut OwnedReadHalf,
         shared: &mut [u8],
+        limit: usize,
     ) -> Poll<io::Result<usize>> {
         match &mut self.kept {
             Kept::Piece(piece) => {
                 let (front, room) = shared.split_at_mut(piece.len());
-                let mut room = ReadBuf::new(room);
+                let limit = limit.min(room.len());
+                let mut room = ReadBuf::new(&mut room[..limit]);
                 ready!(Pin::new(half).poll_read(context, &mut room))?;
                 front.copy_from_slice(piece);
                 self.shared = piece.len() + room.filled().len();

@@ -13,8 +13,10 @@ use super::intake::Intake;
 use crate::broker::{Core, Message};
 use crate::wire::{Session, Step, WireError};
 
-/// Bytes of protocol answers (PONGs) that may be queued beyond the peer's bound before it counts as one that does not
-/// read.
+/// Bytes after which a reader lets the others have their turn, the flusher above all: a peer that always has more would
+/// else fill the queues of those it sends to before anything of them is written.
+const TURN_BYTES: usize = 32 << 10;
+/// Bytes that may be queued for a peer in any case before answering its PINGs is given up, however low its bound is.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 
 /// Why a connection ended.
@@ -47,25 +49,36 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, link: Rc<Link>, half
 async fn read<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Link, mut half: OwnedReadHalf, mut session: Session) -> End {
     let mut intake = Intake::default();
     loop {
-        while !hub.core.borrow_mut().may_read(link.peer) {
-            link.paused.set(true);
-            link.resume.heard().await;
-            link.paused.set(false);
-            link.heard.set(hub.now());
-            link.pinged.set(None);
-        }
+        let credit = credit(hub, link).await;
         let read = poll_fn(|context| {
             let mut shared = hub.shared.borrow_mut();
-            let bytes = match ready!(intake.poll_fill(context, &mut half, &mut shared)) {
+            let bytes = match ready!(intake.poll_fill(context, &mut half, &mut shared, credit)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
                 Ok(bytes) => bytes,
             };
             hub.counts.bytes_in.add(bytes as u64);
-            Poll::Ready(ingest(hub, link, &mut session, &mut intake, &mut shared))
+            Poll::Ready(ingest(hub, link, &mut session, &mut intake, &mut shared).map(|()| bytes))
         });
-        if let Err(end) = read.await {
-            return end;
+        match read.await {
+            Ok(bytes) if bytes >= TURN_BYTES.min(credit) => tokio::task::yield_now().await,
+            Ok(_) => {}
+            Err(end) => return end,
         }
+    }
+}
+
+/// How many bytes the peer may send now; waits until there are some.
+async fn credit<C: Core + 'static>(hub: &Hub<C>, link: &Link) -> usize {
+    loop {
+        let credit = hub.core.borrow_mut().credit(link.peer);
+        if credit > 0 {
+            return credit;
+        }
+        link.paused.set(true);
+        link.resume.heard().await;
+        link.paused.set(false);
+        link.heard.set(hub.now());
+        link.pinged.set(None);
     }
 }
 
@@ -114,8 +127,10 @@ fn ingest<C: Core + 'static>(
     core.peers().hold(kept);
     core.peers().release(charged);
     let memory_full = kept > charged && core.peers().is_memory_full();
-    let queued = core.peers().queue(link.peer).map_or(0, |queue| queue.bytes());
-    let slow = !answers.is_empty() && core.peers().is_full(link.peer) && queued > ANSWERS_BYTES_MAX;
+    // It goes on sending PINGs and does not read the answers.
+    let slow = !answers.is_empty()
+        && core.peers().is_full(link.peer)
+        && core.peers().queue(link.peer).is_some_and(|queue| queue.bytes() > ANSWERS_BYTES_MAX);
     if core.peers().has_dirty() {
         hub.flush.ring();
     }

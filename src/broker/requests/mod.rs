@@ -33,6 +33,13 @@ pub const BACK: Door = Door(1);
 /// How often a request is given out at most, if it may be repeated at all: a poisonous one must not kill every back-end.
 pub const ATTEMPTS_MAX: u8 = 2;
 
+/// A client that holds less than this, in bytes and in requests, may always send as many bytes more.
+const MODEST_BYTES: u64 = 4 << 10;
+const MODEST_REQUESTS: u64 = 64;
+
+/// Bytes of memory that a waiting request takes beside its message.
+const WAITING_BYTES: u64 = 96;
+
 /// What may be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -107,7 +114,7 @@ impl Requests {
     }
 
     fn wait(&mut self, client: PeerId, request: WaitingRequest) {
-        self.peers.hold(request.message.len() as u64);
+        self.peers.hold(request.message.len() as u64 + WAITING_BYTES);
         self.waiting.push(client, request);
         self.counts.waiting.set(self.waiting.len() as u64);
     }
@@ -166,12 +173,11 @@ impl Requests {
     fn serve_waiting(&mut self) {
         while let Some(backend) = self.backends.least_loaded() {
             let Some((client, request)) = self.waiting.pop() else { break };
-            self.peers.release(request.message.len() as u64);
+            self.peers.release(request.message.len() as u64 + WAITING_BYTES);
             let given = Request { client, attempts: request.attempts + 1, kept: None };
             self.dispatch(backend, given, Message::Shared(request.message));
         }
         self.counts.waiting.set(self.waiting.len() as u64);
-        self.let_go_on();
     }
 
     fn backend_left(&mut self, backend: PeerId, now: Millis) {
@@ -193,10 +199,9 @@ impl Requests {
     fn client_left(&mut self, client: PeerId) {
         self.counts.clients.sub(1);
         let (requests, bytes) = self.waiting.remove(client);
-        self.peers.release(bytes);
+        self.peers.release(bytes + requests * WAITING_BYTES);
         self.counts.lost(Lost::ClientGone, requests);
         self.counts.waiting.set(self.waiting.len() as u64);
-        self.let_go_on();
     }
 
     /// Accounts for the memory of a request that is no longer kept for another attempt.
@@ -204,35 +209,25 @@ impl Requests {
         kept.inspect(|message| self.peers.release(message.len() as u64))
     }
 
-    /// Whether there is room for what a client might send.
-    fn has_room(&self, client: PeerId) -> bool {
-        !self.peers.is_memory_full() && !self.peers.is_full(client) && self.waiting_within(1, Some(client))
-    }
-
-    /// Whether the waiting requests keep within a part of their bounds, one over `part`; a client's own requests too.
-    fn waiting_within(&self, part: u64, client: Option<PeerId>) -> bool {
-        let within = |(requests, bytes): (u64, u64), part: u64| {
-            requests < (u64::from(self.settings.waiting_max) / part).max(1)
-                && bytes < (self.settings.waiting_bytes_max / part).max(1)
-        };
-        self.waiting.is_empty()
-            || within(self.waiting.total(), part)
-                && client.is_none_or(|client| within(self.waiting.of(client), part * waiting::CLIENT_SHARE))
-    }
-
-    /// Lets the clients that were held back go on, as soon as half of what held them back is free: nobody should go on
-    /// for a single request.
-    fn let_go_on(&mut self) {
-        if self.held_back.is_empty() || !self.peers.has_memory() || !self.waiting_within(2, None) {
-            return;
+    /// How many bytes a client may send now. It may hold less than what is left to all: one client can fill half of a
+    /// bound, and ten can fill ten elevenths. Whoever holds next to nothing may always send a little, so that no crowd
+    /// can silence it. `part` 2 asks for twice the room, for those who were held back: nobody should go on for a single
+    /// request.
+    fn credit_of(&self, client: PeerId, part: u64) -> u64 {
+        let Some(queue) = self.peers.queue(client) else { return 0 };
+        let queue_ready = if part == 1 { !self.peers.is_full(client) } else { self.peers.has_room(client) };
+        if !queue_ready {
+            return 0;
         }
-        for client in std::mem::take(&mut self.held_back) {
-            if self.peers.has_room(client) && self.waiting_within(2, Some(client)) {
-                self.peers.resume(client);
-            } else if self.peers.is_live(client) {
-                self.held_back.push(client);
-            }
+        let (requests, bytes) = self.waiting.of(client);
+        let (all_requests, all_bytes) = self.waiting.total();
+        let held = bytes + queue.held() as u64;
+        let modest = if held < MODEST_BYTES && requests < MODEST_REQUESTS { MODEST_BYTES } else { 0 };
+        if requests >= u64::from(self.settings.waiting_max).saturating_sub(all_requests).div_ceil(part) {
+            return modest;
         }
+        let left = self.settings.waiting_bytes_max.saturating_sub(all_bytes).min(self.peers.memory_left());
+        left.div_ceil(part).saturating_sub(held).max(modest)
     }
 }
 
@@ -269,7 +264,6 @@ impl Core for Requests {
             Some(Role::Client) => {
                 self.counts.replies_queued.sub(messages);
                 self.counts.replies.add(messages);
-                self.let_go_on();
             }
             Some(Role::Backend) => {
                 let room = !self.peers.is_full(peer);
@@ -294,13 +288,27 @@ impl Core for Requests {
         }
     }
 
-    fn may_read(&mut self, peer: PeerId) -> bool {
+    fn credit(&mut self, peer: PeerId) -> usize {
         // Back-ends are always read: what they send makes room.
-        if self.roles.get(peer.slot()) != Some(&Role::Client) || self.has_room(peer) {
-            return true;
+        if self.roles.get(peer.slot()) != Some(&Role::Client) {
+            return usize::MAX;
         }
-        self.held_back.push(peer);
-        false
+        let credit = self.credit_of(peer, 1);
+        if credit == 0 {
+            self.held_back.push(peer);
+        }
+        credit as usize
+    }
+
+    fn resumed(&mut self) -> Vec<PeerId> {
+        if self.held_back.is_empty() {
+            return Vec::new();
+        }
+        let mut held_back = std::mem::take(&mut self.held_back);
+        held_back.retain(|&client| self.peers.is_live(client));
+        let (resumed, held_back) = held_back.into_iter().partition(|&client| self.credit_of(client, 2) > 0);
+        self.held_back = held_back;
+        resumed
     }
 
     fn deadline(&self) -> Option<Millis> {
@@ -315,10 +323,9 @@ impl Core for Requests {
         let Some(limit) = now.checked_sub(self.settings.waiting_ms_max) else { return };
         let (expired, bytes) = self.waiting.expire(limit);
         if expired > 0 {
-            self.peers.release(bytes);
+            self.peers.release(bytes + expired * WAITING_BYTES);
             self.counts.lost(Lost::Expired, expired);
             self.counts.waiting.set(self.waiting.len() as u64);
-            self.let_go_on();
         }
     }
 

@@ -266,23 +266,36 @@ fn clients_that_wait_take_turns() {
 }
 
 #[test]
-fn a_client_is_not_read_while_its_waiting_requests_fill_its_share_and_goes_on_at_half() {
-    let mut bus = Bus::new(Settings { waiting_max: 80, ..settings() });
+fn a_client_is_held_back_when_it_holds_what_is_left_to_all_and_others_are_not() {
+    let mut bus = Bus::new(Settings { waiting_max: 800, ..settings() });
     let (greedy, modest) = (bus.join(FRONT), bus.join(FRONT));
-    for _ in 0..20 {
-        assert!(bus.core.may_read(greedy));
+    for _ in 0..400 {
+        assert!(bus.core.credit(greedy) > 0);
         bus.send(greedy, &[b"", b"x"]);
     }
-    assert!(!bus.core.may_read(greedy), "a quarter of 80 wait");
-    assert!(bus.core.may_read(modest), "others are not held back by it");
+    assert_eq!(bus.core.credit(greedy), 0, "it holds 400, and 400 are left");
+    assert!(bus.core.credit(modest) > 0, "who holds nothing is not held back by it");
     let backend = bus.join(BACK);
-    while bus.count("waiting") > 10 {
-        assert_eq!(bus.core.peers().take_resumed(), []);
+    while bus.count("waiting") > 267 {
+        assert_eq!(bus.core.resumed(), []);
         bus.answer(backend, b"y");
     }
     bus.answer(backend, b"y");
-    assert_eq!(bus.core.peers().take_resumed(), [greedy]);
-    assert!(bus.core.may_read(greedy));
+    assert_eq!(bus.core.resumed(), [greedy]);
+    assert!(bus.core.credit(greedy) > 0);
+}
+
+#[test]
+fn however_many_flood_there_is_room_for_one_who_does_not() {
+    let mut bus = Bus::with_memory(settings(), 100_000, 50_000, HashMap::new());
+    let flooders: Vec<PeerId> = (0..20).map(|_| bus.join(FRONT)).collect();
+    while let Some(&flooder) = flooders.iter().find(|&&flooder| bus.core.credit(flooder) > 0) {
+        bus.send(flooder, &[b"", &[0; 500]]);
+    }
+    let modest = bus.join(FRONT);
+    assert_eq!(bus.core.credit(modest), 4096);
+    let beyond = bus.core.peers().held() - 100_000;
+    assert!(beyond <= 20 * 8192, "{beyond} bytes beyond the bound");
 }
 
 #[test]
@@ -296,11 +309,32 @@ fn a_client_that_does_not_read_its_replies_loses_them_beyond_its_bound() {
     for request in &requests {
         bus.send_unflushed(backend, &[&request[0], b"", &[0; 700]]);
     }
-    assert!(!bus.core.may_read(client));
+    assert_eq!(bus.core.credit(client), 0);
     assert_eq!((bus.count("replies_queued"), bus.count("lost.client_slow")), (2, 1));
     bus.flush();
-    assert_eq!(bus.core.peers().take_resumed(), [client]);
+    assert_eq!(bus.core.resumed(), [client]);
     bus.leave(client);
+    bus.check();
+}
+
+#[test]
+fn replies_may_use_a_quarter_more_memory_than_requests_and_are_lost_beyond() {
+    let mut bus = Bus::with_memory(settings(), 100_000, 100_000, HashMap::new());
+    let (backend, client, other) = (bus.join(BACK), bus.join(FRONT), bus.join(FRONT));
+    for client in [client, client, other] {
+        bus.send(client, &[b"", b"x"]);
+    }
+    let requests: Vec<_> = std::iter::from_fn(|| bus.received(backend)).collect();
+    let large = Bytes::from(vec![0; 70_000]);
+    for request in &requests {
+        let mut frames = Vec::new();
+        push_frame(&mut frames, true, &request[0]);
+        push_frame(&mut frames, true, b"");
+        push_frame(&mut frames, false, &large);
+        bus.core.message(backend, Message::Shared(frames.into()), bus.now);
+    }
+    assert_eq!((bus.count("replies_queued"), bus.count("lost.memory_full")), (2, 1));
+    bus.flush();
     bus.check();
 }
 
@@ -384,7 +418,7 @@ proptest! {
                 }
                 Act::Send(who, size, bare) if !clients.is_empty() => {
                     let client = clients[who % clients.len()];
-                    if bus.core.may_read(client) {
+                    if bus.core.credit(client) > 0 {
                         let body = [&client.to_u64().to_be_bytes()[..], &vec![7; size]].concat();
                         if bare { bus.send(client, &[&body]) } else { bus.send(client, &[b"", &body]) }
                     }

@@ -7,9 +7,6 @@ use bytes::Bytes;
 
 use crate::broker::{Millis, PeerId};
 
-/// One client may fill at most this part (one over it) of the bounds on all that wait.
-pub(super) const CLIENT_SHARE: u64 = 4;
-
 #[derive(Debug)]
 pub(super) struct WaitingRequest {
     pub(super) message: Bytes,
