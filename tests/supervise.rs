@@ -192,7 +192,10 @@ fn a_command_is_told_its_name_and_the_bus_and_inherits_nothing_else() {
     let notify = std::env::temp_dir().join(format!("torus-notify-{}", std::process::id()));
     let socket = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let script = "env > $DIR/env; ls /proc/$$/fd > $DIR/fds; grep -E \"Sig(Blk|Ign)\" /proc/$$/status > $DIR/signals; \
+    // The shell itself reads what is blocked: while it starts another program, it blocks everything.
+    let script = "env > $DIR/env; ls /proc/$$/fd > $DIR/fds; \
+                  while read -r name set; do case $name in SigBlk:|SigIgn:) echo $name $set;; esac; done \
+                  < /proc/$$/status > $DIR/signals; \
                   ulimit -Sn > $DIR/files; mv $DIR/env $DIR/told; exec sleep 1000";
     let configuration = format!("services: {{ curious: {{ command: [sh, -c, '{script}'] }} }}");
     let mut torus = Torus::start_with(&configuration, |command| {
