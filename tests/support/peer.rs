@@ -4,6 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use super::PATIENCE;
 
@@ -118,6 +119,7 @@ impl Peer {
     }
 
     fn try_receive(&mut self) -> io::Result<Message> {
+        let begin = Instant::now();
         let mut message = Vec::new();
         loop {
             let (flags, body) = self.read_frame()?;
@@ -125,6 +127,10 @@ impl Peer {
                 assert_eq!(self.version, Version::V3_1, "a command for a peer that may not be sent any: {body:?}");
                 if let Some(context) = body.strip_prefix(b"\x04PING") {
                     self.frame(COMMAND, &[b"\x04PONG", &context[2..]].concat())?;
+                }
+                // Each PING ends a read, so the socket's own timeout is not enough.
+                if begin.elapsed() > PATIENCE {
+                    return Err(ErrorKind::TimedOut.into());
                 }
                 continue;
             }
