@@ -1,124 +1,17 @@
 //! The supervisor with real processes: what lives, what dies, what is started again, and how everything ends.
 
+mod support;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-const TORUS: &str = env!("CARGO_BIN_EXE_torus");
-/// No event that a test waits for takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A running torus with a directory of its own; both go when it is dropped.
-struct Torus {
-    child: Child,
-    directory: PathBuf,
-}
-
-impl Torus {
-    /// Starts a torus, without waiting for anything.
-    fn start(configuration: &str) -> Self {
-        Self::start_with(configuration, |_| {})
-    }
-
-    fn start_with(configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("torus-supervise-{}-{number}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        Self::start_in(directory, configuration, prepare)
-    }
-
-    fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
-        let file = directory.join("torus.yaml");
-        fs::write(&file, configuration).unwrap();
-        let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = Command::new(TORUS);
-        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        prepare(&mut command);
-        Self { child: command.spawn().unwrap(), directory }
-    }
-
-    fn up(configuration: &str) -> Self {
-        let torus = Self::start(configuration);
-        torus.until("everything runs", |status| status["state"] == "running");
-        torus
-    }
-
-    fn status(&self) -> Option<Value> {
-        let output = Command::new(TORUS).args(["status", "--json", "--runtime-dir"]).arg(&self.directory).output();
-        serde_json::from_slice(&output.unwrap().stdout).ok()
-    }
-
-    /// Asks until the answer is as hoped.
-    fn until(&self, hope: &str, fulfilled: impl Fn(&Value) -> bool) -> Value {
-        let begin = Instant::now();
-        loop {
-            let status = self.status();
-            if let Some(status) = status.as_ref().filter(|status| fulfilled(status)) {
-                return status.clone();
-            }
-            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:?}\nlog:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap()
-    }
-
-    fn file(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.join(name)).unwrap_or_default()
-    }
-
-    fn signal(&self, name: &str) {
-        signal(name, self.child.id().into());
-    }
-
-    /// How it ended, and how long that took.
-    fn end(&mut self) -> (ExitStatus, Duration) {
-        let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, begin.elapsed());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("torus did not end; log:\n{}", self.log());
-    }
-
-    fn ask(&self, bytes: &[u8]) -> UnixStream {
-        let mut socket = UnixStream::connect(self.directory.join("control.sock")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let _ = socket.write_all(bytes);
-        socket
-    }
-}
-
-impl Drop for Torus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn signal(name: &str, pid: i64) {
-    let sent = Command::new("sh").args(["-c", "kill -s $0 $1", name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success(), "cannot send {name} to {pid}");
-}
-
-/// Whether a process runs; a zombie does not.
-fn lives(pid: i64) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-}
+use support::process::{lives, signal};
+use support::{PATIENCE, TORUS, Torus};
 
 fn pid(status: &Value, index: usize) -> i64 {
     status["services"][index]["pid"].as_i64().unwrap()
@@ -299,7 +192,10 @@ fn a_command_is_told_its_name_and_the_bus_and_inherits_nothing_else() {
     let notify = std::env::temp_dir().join(format!("torus-notify-{}", std::process::id()));
     let socket = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let script = "env > $DIR/env; ls /proc/$$/fd > $DIR/fds; grep -E \"Sig(Blk|Ign)\" /proc/$$/status > $DIR/signals; \
+    // The shell itself reads what is blocked: while it starts another program, it blocks everything.
+    let script = "env > $DIR/env; ls /proc/$$/fd > $DIR/fds; \
+                  while read -r name set; do case $name in SigBlk:|SigIgn:) echo $name $set;; esac; done \
+                  < /proc/$$/status > $DIR/signals; \
                   ulimit -Sn > $DIR/files; mv $DIR/env $DIR/told; exec sleep 1000";
     let configuration = format!("services: {{ curious: {{ command: [sh, -c, '{script}'] }} }}");
     let mut torus = Torus::start_with(&configuration, |command| {

@@ -1,0 +1,138 @@
+//! A running torus with a directory of its own.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{PATIENCE, process};
+
+pub(crate) const TORUS: &str = env!("CARGO_BIN_EXE_torus");
+/// A configuration: the bus on free ports, with no back-end. Services may follow.
+pub(crate) const BUS: &str = "bus: { requests: { front: 0, back: 0 } }\n";
+
+/// A running torus; it and its directory go when this is dropped.
+pub(crate) struct Torus {
+    pub(crate) child: Child,
+    pub(crate) directory: PathBuf,
+}
+
+impl Torus {
+    /// Starts a torus, without waiting for anything.
+    pub(crate) fn start(configuration: &str) -> Self {
+        Self::start_with(configuration, |_| {})
+    }
+
+    pub(crate) fn start_with(configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("torus-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        Self::start_in(directory, configuration, prepare)
+    }
+
+    pub(crate) fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let file = directory.join("torus.yaml");
+        fs::write(&file, configuration).unwrap();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let mut command = Command::new(TORUS);
+        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        prepare(&mut command);
+        Self { child: command.spawn().unwrap(), directory }
+    }
+
+    /// Starts a torus and waits until everything runs.
+    pub(crate) fn up(configuration: &str) -> Self {
+        Self::up_with(configuration, |_| {})
+    }
+
+    pub(crate) fn up_with(configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let torus = Self::start_with(configuration, prepare);
+        torus.until("everything runs", |status| status["state"] == "running");
+        torus
+    }
+
+    pub(crate) fn status(&self) -> Option<Value> {
+        let output = Command::new(TORUS).args(["status", "--json", "--runtime-dir"]).arg(&self.directory).output();
+        serde_json::from_slice(&output.unwrap().stdout).ok()
+    }
+
+    /// Asks until the answer is as hoped.
+    pub(crate) fn until(&self, hope: &str, fulfilled: impl Fn(&Value) -> bool) -> Value {
+        let begin = Instant::now();
+        loop {
+            let status = self.status();
+            if let Some(status) = status.as_ref().filter(|status| fulfilled(status)) {
+                return status.clone();
+            }
+            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:?}\nlog:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn front(&self) -> String {
+        self.status().unwrap()["endpoints"]["requests_front"].as_str().unwrap().to_owned()
+    }
+
+    /// Where back-ends connect.
+    pub(crate) fn back(&self) -> String {
+        self.status().unwrap()["endpoints"]["requests_back"].as_str().unwrap().to_owned()
+    }
+
+    /// One of the requests worker's counters.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let status = self.status().unwrap();
+        status["counters"]["requests"][name].as_u64().unwrap_or_else(|| panic!("there is no counter {name}"))
+    }
+
+    /// Asks until a counter of the requests worker has the value.
+    pub(crate) fn until_counter(&self, name: &str, value: u64) {
+        self.until(&format!("{name} {value}"), |status| status["counters"]["requests"][name] == value);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.join(name)).unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        process::signal(name, self.child.id().into());
+    }
+
+    /// How it ended, and how long that took.
+    pub(crate) fn end(&mut self) -> (ExitStatus, Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, begin.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("torus did not end; log:\n{}", self.log());
+    }
+
+    pub(crate) fn ask(&self, bytes: &[u8]) -> UnixStream {
+        let mut socket = UnixStream::connect(self.directory.join("control.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = socket.write_all(bytes);
+        socket
+    }
+}
+
+impl Drop for Torus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
