@@ -5,25 +5,21 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use torus::control::{ServiceStatus, Status};
 
-const TORUS: &str = env!("CARGO_BIN_EXE_torus");
-/// No event that a test waits for takes longer, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use super::support::PATIENCE;
+use super::support::Torus;
+
 /// The requests worker's, all of them; whatever else it shows is a counter.
 const GAUGES: [&str; 6] = ["clients", "backends", "waiting", "in_hand", "replies_queued", "handshakes"];
 
-/// A running torus with a directory of its own; both go when it is dropped.
+/// A running torus, whose status is never asked for without being checked.
 pub(crate) struct Bus {
-    child: Child,
-    directory: PathBuf,
+    torus: Torus,
     last: RefCell<Totals>,
 }
 
@@ -31,38 +27,17 @@ pub(crate) struct Bus {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals(BTreeMap<String, u64>);
 
-/// A directory that no other test has, gone at the end by its owner's care.
-pub(crate) fn new_directory() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir().join(format!("torus-chaos-{}-{number}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    directory
-}
-
 impl Bus {
-    /// Starts a torus and waits until all that it names runs. The directory becomes its own.
-    pub(crate) fn up_in(directory: PathBuf, configuration: &str) -> Self {
-        let file = directory.join("torus.yaml");
-        fs::write(&file, configuration).unwrap();
-        let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = Command::new(TORUS);
-        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let bus = Self { child: command.spawn().unwrap(), directory, last: RefCell::default() };
+    /// Starts a torus and waits until all that it names runs.
+    pub(crate) fn up(configuration: &str) -> Self {
+        let bus = Self { torus: Torus::start(configuration), last: RefCell::default() };
         bus.until("everything runs", |status| status.state == "running");
         bus
     }
 
-    /// [`Bus::up_in`] a directory of its own.
-    pub(crate) fn up(configuration: &str) -> Self {
-        Self::up_in(new_directory(), configuration)
-    }
-
     /// What `torus status --json` says, if anything.
     fn status(&self) -> Option<Status> {
-        let output = Command::new(TORUS).args(["status", "--json", "--runtime-dir"]).arg(&self.directory).output();
-        let status: Status = serde_json::from_slice(&output.unwrap().stdout).ok()?;
+        let status: Status = serde_json::from_value(self.torus.status()?).ok()?;
         let totals = Totals::of(&status);
         for (name, before) in &self.last.borrow().0 {
             let now = totals.get(name);
@@ -80,7 +55,7 @@ impl Bus {
             if let Some(status) = status.as_ref().filter(|status| fulfilled(status)) {
                 return status.clone();
             }
-            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:#?}\nlog:\n{}", self.log());
+            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:#?}\nlog:\n{}", self.torus.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -119,19 +94,6 @@ impl Bus {
             let instance = instance(status, service);
             instance.state == "running" && instance.pid.is_some_and(|pid| pid != killed.as_raw())
         })
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        // Its children die with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -183,9 +145,4 @@ pub(crate) fn signal(pid: Pid, signal: Signal) {
 pub(crate) fn process_state(pid: Pid) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.trim_start().chars().next()
-}
-
-/// A file of this repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -5,17 +5,16 @@
 //! misses is a part of the one burst that it had in hand, and the counters go on from where they stood.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::bus::{Bus, Totals, instance, new_directory, repository, signal};
+use super::bus::{Bus, Totals, instance, signal};
 use super::fleet::{BURST, Fleet, Tally, until};
 use super::peer::Peer;
+use super::support::programs;
 
 const CLIENTS: usize = 64;
 const BACKENDS: [&str; 3] = ["hello", "c", "python"];
@@ -61,9 +60,7 @@ struct Newcomer {
 
 impl Chaos {
     fn begin() -> Self {
-        let directory = new_directory();
-        let configuration = configuration(&directory);
-        let bus = Bus::up_in(directory, &configuration);
+        let bus = Bus::up(&configuration());
         let front = bus.endpoints().0;
         bus.until_totals("all back-ends", |totals| totals.get("backends") == BACKENDS.len() as u64);
         let fleet = Fleet::connect(&front, CLIENTS);
@@ -216,30 +213,11 @@ fn newcomer(front: &str, begin: Instant) -> Newcomer {
 }
 
 /// One bus, and a service of each back-end that there is.
-fn configuration(directory: &Path) -> String {
-    let c = c_backend(directory);
-    let python = [python_with_zmq(), repository("examples/backends/python/server.py")];
+fn configuration() -> String {
+    let c = programs::c("backends/c", "server");
+    let python = [Path::new(programs::python()), &programs::example("backends/python/server.py")];
     format!(
         "bus: {{ requests: {{ front: 0, back: 0 }} }}
 services: {{ hello: {{ worker: hello }}, c: {{ command: [{c:?}] }}, python: {{ command: {python:?} }} }}"
     )
-}
-
-/// The back-end in C, built where only this test sees it.
-fn c_backend(directory: &Path) -> PathBuf {
-    let source = repository("examples/backends/c");
-    let mut make = Command::new("make");
-    make.arg("--silent").arg("-C").arg(directory).arg("-f").arg(source.join("Makefile"));
-    make.arg(format!("VPATH={}", source.display()));
-    assert!(make.status().expect("make runs").success(), "the back-end in C needs a compiler and libzmq3-dev");
-    fs::canonicalize(directory.join("server")).unwrap()
-}
-
-/// The Python on the PATH may be a user's own, without pyzmq.
-fn python_with_zmq() -> PathBuf {
-    let has_zmq = |python: &&str| {
-        Command::new(python).args(["-c", "import zmq"]).output().is_ok_and(|output| output.status.success())
-    };
-    let python = ["python3", "/usr/bin/python3"].into_iter().find(has_zmq);
-    python.expect("a Python with pyzmq: install python3-zmq").into()
 }

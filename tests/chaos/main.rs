@@ -8,3 +8,5 @@ mod deaths;
 mod fleet;
 mod lost;
 mod peer;
+#[path = "../support/mod.rs"]
+mod support;

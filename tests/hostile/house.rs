@@ -2,19 +2,15 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
 use crate::peer::Door;
-
-const TORUS: &str = env!("CARGO_BIN_EXE_torus");
-/// No event that a test waits for takes longer, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::support::PATIENCE;
+use crate::support::{TORUS, Torus};
 
 /// What the worker may hold for a connection besides what `memory_bytes_max` bounds: docs/configuration.md says so.
 pub(crate) const CONNECTION_BYTES_MAX: u64 = 12 << 10;
@@ -23,8 +19,7 @@ const FIXED_BYTES_MAX: u64 = 32 << 20;
 
 /// A running torus with two back-ends and a directory of its own; all go when it is dropped.
 pub(crate) struct House {
-    child: Child,
-    directory: PathBuf,
+    torus: Torus,
     front: SocketAddr,
     back: SocketAddr,
     worker: i64,
@@ -39,26 +34,15 @@ impl House {
     }
 
     pub(crate) fn with(requests: &str, limits: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         // Thousands of peers: the bus takes the hard limit too, of its own accord.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("torus-hostile-{}-{number}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let file = directory.join("torus.yaml");
         let services = "services: { hello: { worker: hello, instances: 2 } }";
-        fs::write(&file, format!("bus: {{ requests: {{ {requests} }}, limits: {limits} }}\n{services}\n")).unwrap();
-        let mut command = Command::new(TORUS);
-        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(fs::File::create(directory.join("log")).unwrap());
+        let torus = Torus::start(&format!("bus: {{ requests: {{ {requests} }}, limits: {limits} }}\n{services}\n"));
+        let limits = in_force(&torus.directory.join("torus.yaml"));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let child = command.spawn().unwrap();
-        let limits = in_force(&file);
-        let mut house =
-            Self { child, directory, front: unknown, back: unknown, worker: 0, processes: Vec::new(), limits };
-        let status = house.until("everything runs", |status| {
+        let mut house = Self { torus, front: unknown, back: unknown, worker: 0, processes: Vec::new(), limits };
+        let status = house.torus.until("everything runs", |status| {
             status["state"] == "running" && status["counters"]["requests"]["backends"] == 2
         });
         house.front = address(&status["endpoints"]["requests_front"]);
@@ -78,19 +62,19 @@ impl House {
 
     /// One of the worker's counters, by the name that `torus status --json` gives it.
     pub(crate) fn count(&self, name: &str) -> u64 {
-        count(&self.status().expect("a torus that answers"), name)
+        count(&self.torus.status().expect("a torus that answers"), name)
     }
 
     /// Waits until a counter is as hoped.
     pub(crate) fn until_count(&self, name: &str, hoped: impl Fn(u64) -> bool) {
-        self.until(name, |status| hoped(count(status, name)));
+        self.torus.until(name, |status| hoped(count(status, name)));
     }
 
     /// What no attack may change: the worker is the one that it was, and it has kept its promise about memory.
     pub(crate) fn assert_unharmed(&self) {
-        let status = self.status().expect("a torus that answers");
+        let status = self.torus.status().expect("a torus that answers");
         let service = requests_service(&status);
-        assert_eq!(service["pid"], self.worker, "the worker was started again; log:\n{}", self.log());
+        assert_eq!(service["pid"], self.worker, "the worker was started again; log:\n{}", self.torus.log());
         assert_eq!(service["restarts"], 0);
         let (peak, bound) = (self.peak_bytes(), self.bound_bytes());
         println!("memory: peak {} KiB of {} KiB", peak >> 10, bound >> 10);
@@ -114,35 +98,6 @@ impl House {
         let limit = |name: &str| self.limits[name].as_u64().unwrap();
         limit("memory_bytes_max") * 5 / 4 + limit("connections_max") * CONNECTION_BYTES_MAX + FIXED_BYTES_MAX
     }
-
-    fn status(&self) -> Option<Value> {
-        let output = Command::new(TORUS).args(["status", "--json", "--runtime-dir"]).arg(&self.directory).output();
-        serde_json::from_slice(&output.unwrap().stdout).ok()
-    }
-
-    fn until(&self, hope: &str, fulfilled: impl Fn(&Value) -> bool) -> Value {
-        let begin = Instant::now();
-        loop {
-            let status = self.status();
-            if let Some(status) = status.as_ref().filter(|status| fulfilled(status)) {
-                return status.clone();
-            }
-            assert!(begin.elapsed() < PATIENCE, "not seen: {hope}\nstatus: {status:?}\nlog:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
 }
 
 fn count(status: &Value, name: &str) -> u64 {
@@ -159,7 +114,7 @@ fn address(endpoint: &Value) -> SocketAddr {
 }
 
 /// The limits in force, with their defaults.
-fn in_force(file: &std::path::Path) -> Value {
+fn in_force(file: &Path) -> Value {
     let output = Command::new(TORUS).args(["config", "show", "--config"]).arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let whole: Value = serde_yaml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap();

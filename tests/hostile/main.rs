@@ -9,3 +9,5 @@ mod house;
 mod malformed;
 mod peer;
 mod pretenders;
+#[path = "../support/mod.rs"]
+mod support;
