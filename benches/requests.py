@@ -1,7 +1,9 @@
 """Request and reply: Torus beside libzmq's zmq_proxy, in turns, with the same clients and back-end.
 
-Each turn starts a broker afresh with one echo back-end, lets one client and then 64 clients use it, watches it at rest,
-and stops it. See docs/benchmarks.md for what the figures mean.
+Both brokers run throughout, each with an echo back-end of its own; the one whose turn it is not is at rest and costs
+nothing. In each round one client uses the one and then the other, then 64 clients do; who is first changes from round to
+round. Turns are short, so that a machine that is faster now and slower then meets both sides alike. At the end each is
+watched at rest. See docs/benchmarks.md for what the figures mean.
 """
 
 import argparse
@@ -93,29 +95,55 @@ class Side:
     programs: pathlib.Path
 
 
-def turn(side, peers, seconds, io_threads, stderr):
-    """One round of one side: the figures by metric."""
-    with tempfile.TemporaryDirectory(prefix="torus-bench-") as directory, Children(stderr) as children:
-        broker = side.start(children, side.programs, pathlib.Path(directory))
-        children.start(peers / "echo", broker.back)
-        one, requester = load(children, peers, broker, 1, seconds, io_threads)
-        requester.end()
-        many, _requester = load(children, peers, broker, MANY, seconds, io_threads)
-        cpu, switches = kernel.cpu_ns(broker.pid), kernel.context_switches(broker.pid)
-        time.sleep(1)
-        return {
-            "p50_us": one["p50_us"],
-            "p99_us": one["p99_us"],
-            "one_per_s": one["per_s"],
-            "one_cpu_us": one["cpu_us"],
-            "many_per_s": many["per_s"],
-            "many_cpu_us": many["cpu_us"],
-            "many_switches": many["switches"],
-            "rest_cpu_us": (kernel.cpu_ns(broker.pid) - cpu) / 1000,
-            "rest_switches": kernel.context_switches(broker.pid) - switches,
-            "pss_kib": kernel.pss_kib(broker.pid),
-            "pss_all_kib": sum(kernel.pss_kib(pid) for pid in broker.all_pids),
-        }
+@dataclass(frozen=True)
+class Running:
+    """A side whose broker is up, with its back-end connected."""
+
+    name: str
+    broker: Broker
+    rounds: list
+
+
+def begin(side, children, peers, directory):
+    directory.mkdir()
+    broker = side.start(children, side.programs, directory)
+    children.start(peers / "echo", broker.back)
+    return Running(side.name, broker, [])
+
+
+def one_round(children, peers, sides, arguments):
+    """Each side's figures of one round, added to its list."""
+    figures = {side.name: {} for side in sides}
+    for clients, names in (
+        (1, {"p50_us": "p50_us", "p99_us": "p99_us", "one_per_s": "per_s", "one_cpu_us": "cpu_us"}),
+        (MANY, {"many_per_s": "per_s", "many_cpu_us": "cpu_us", "many_switches": "switches"}),
+    ):
+        for side in sides:
+            try:
+                found, requester = load(children, peers, side.broker, clients, arguments.seconds, arguments.io_threads)
+            except Failure as failure:
+                raise Failure(f"{side.name}, round {len(side.rounds) + 1}: {failure}") from failure
+            requester.end()
+            figures[side.name] |= {name: found[source] for name, source in names.items()}
+    for side in sides:
+        side.rounds.append(figures[side.name])
+
+
+def at_rest(children, peers, side, arguments):
+    """What the broker costs when its peers are connected and silent; the same for every round."""
+    broker = side.broker
+    _found, requester = load(children, peers, broker, MANY, arguments.seconds, arguments.io_threads)
+    cpu, switches = kernel.cpu_ns(broker.pid), kernel.context_switches(broker.pid)
+    time.sleep(1)
+    figures = {
+        "rest_cpu_us": (kernel.cpu_ns(broker.pid) - cpu) / 1000,
+        "rest_switches": kernel.context_switches(broker.pid) - switches,
+        "pss_kib": kernel.pss_kib(broker.pid),
+        "pss_all_kib": sum(kernel.pss_kib(pid) for pid in broker.all_pids),
+    }
+    requester.end()
+    for found in side.rounds:
+        found |= figures
 
 
 def load(children, peers, broker, clients, seconds, io_threads):
@@ -154,32 +182,40 @@ def build_torus():
 
 
 def measure(sides, peers, arguments):
-    """All rounds, the sides in turns, so that whatever the machine does meets both."""
-    rounds = {side.name: [] for side in sides}
-    for number in range(1, arguments.rounds + 1):
-        for side in sides:
-            with tempfile.TemporaryFile() as stderr:
-                try:
-                    figures = turn(side, peers, arguments.seconds, arguments.io_threads, stderr)
-                except (Failure, OSError) as error:
-                    stderr.seek(0)
-                    said = stderr.read().decode(errors="replace")[-2000:]
-                    raise Failure(f"{side.name}, round {number}: {error}\n{said}".rstrip()) from error
-            rounds[side.name].append(figures)
-            print(
-                f"round {number}, {side.name}: p50 {figures['p50_us']:.0f} µs, p99 {figures['p99_us']:.0f} µs; "
-                f"{MANY} clients {figures['many_per_s']:,.0f}/s, {figures['many_cpu_us']:.2f} µs CPU each",
-                file=sys.stderr,
-            )
-    return rounds
+    """All rounds, the sides in turns; the figures of each side by its name."""
+    with (
+        tempfile.TemporaryDirectory(prefix="torus-bench-") as directory,
+        tempfile.TemporaryFile() as stderr,
+        Children(stderr) as children,
+    ):
+        try:
+            running = [
+                begin(side, children, peers, pathlib.Path(directory) / str(index)) for index, side in enumerate(sides)
+            ]
+            for number in range(1, arguments.rounds + 1):
+                one_round(children, peers, running if number % 2 else running[::-1], arguments)
+                for side in running:
+                    found = side.rounds[-1]
+                    print(
+                        f"round {number}, {side.name}: p50 {found['p50_us']:.0f} µs, p99 {found['p99_us']:.0f} µs; "
+                        f"{MANY} clients {found['many_per_s']:,.0f}/s, {found['many_cpu_us']:.2f} µs CPU each",
+                        file=sys.stderr,
+                    )
+            for side in running:
+                at_rest(children, peers, side, arguments)
+        except (Failure, OSError) as error:
+            stderr.seek(0)
+            said = stderr.read().decode(errors="replace")[-2000:]
+            raise Failure(f"{error}\n{said}".rstrip()) from error
+        return {side.name: side.rounds for side in running}
 
 
 def parse():
     parser = argparse.ArgumentParser(
         prog="scripts/bench requests", description="Request and reply: Torus beside libzmq's zmq_proxy, in turns."
     )
-    parser.add_argument("--rounds", type=at_least(1, int), default=5, help="turns of each side (default 5)")
-    parser.add_argument("--seconds", type=at_least(0.1, float), default=3, help="of each measurement (default 3)")
+    parser.add_argument("--rounds", type=at_least(1, int), default=20, help="turns of each side (default 20)")
+    parser.add_argument("--seconds", type=at_least(0.1, float), default=1, help="of each measurement (default 1)")
     parser.add_argument("--io-threads", type=at_least(1, int), default=1, help="of the clients' context (default 1)")
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
     parser.add_argument("--check", action="store_true", help="exit 1 when a goal is missed")
