@@ -82,6 +82,9 @@ pub trait Core {
     /// The peers that may be read again, of those that were told to pause. Asked for once in a turn of the loop.
     fn resumed(&mut self) -> Vec<PeerId>;
 
+    /// Whether some of those who pause may still have to be asked for, though nothing happens.
+    fn holds_back(&self) -> bool;
+
     /// When [`Core::tick`] is due, if ever.
     fn deadline(&self) -> Option<Millis>;
 

@@ -1,7 +1,9 @@
 //! What std does not offer of TCP sockets.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
 /// Has the kernel find out by itself that the other side is gone: it probes after `idle_ms` of silence and gives the
@@ -19,4 +21,10 @@ pub fn probe_half_open(socket: &impl AsFd, idle_ms: u64, timeout_ms: u64) -> nix
 /// Ends both directions of a connection; whoever waits on it wakes up. One that is at its end already stays so.
 pub fn shut_down(socket: &impl AsFd) {
     let _ = shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both);
+}
+
+/// Whether the error says that descriptors or memory have run out, of the process or of the machine.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }

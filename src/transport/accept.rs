@@ -1,16 +1,15 @@
 //! A task per door: takes in who comes.
 
-use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::counts::Cut;
-use super::hub::Hub;
-use crate::broker::{Core, Door};
+use super::hub::{Entrance, Hub};
+use crate::broker::Core;
+use crate::sys::net;
 use crate::sys::timer::Timer;
-use crate::wire::SocketType;
 
 /// How long to wait when the machine has no descriptor or memory left for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -19,14 +18,13 @@ pub(super) async fn run<C: Core + 'static>(
     hub: Rc<Hub<C>>,
     listener: TcpListener,
     pause: Timer,
-    door: Door,
-    ours: SocketType,
+    entrance: Rc<Entrance>,
 ) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => hub.admit(stream, door, ours),
-            // It left between its connect and our accept.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Ok((stream, _)) => hub.admit(stream, &entrance),
+            // It left between its connect and our accept, or what ended it is told here (accept(2) lists more).
+            Err(error) if !net::is_exhausted(&error) => tokio::task::yield_now().await,
             Err(error) => {
                 hub.counts.refuse(Cut::NoDescriptors.reason());
                 // An unfinished handshake holds what the newcomer needs; it is free when its tasks have had their turn.

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use super::hub::{Hub, Link};
 use crate::broker::{Core, IOVECS_MAX, Queue};
 
+/// Milliseconds after which those who were held back are looked at again, should nothing else happen.
+const HELD_BACK_MS: u64 = 20;
 /// Writes to one peer in a row; then the others have their turn.
 const WRITES_MAX: usize = 16;
 
@@ -16,10 +18,14 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>) {
         hub.flush.heard().await;
         all(&hub);
         hub.relieve_memory();
-        for peer in hub.core.borrow_mut().resumed() {
+        let resumed = hub.core.borrow_mut().resumed();
+        for peer in resumed {
             if let Some(link) = hub.link(peer) {
                 link.resume.ring();
             }
+        }
+        if hub.core.borrow().holds_back() {
+            hub.due(hub.now() + HELD_BACK_MS);
         }
     }
 }

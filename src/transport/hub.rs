@@ -15,7 +15,7 @@ use super::intake::{SHARED_BYTES, UNCHARGED_BYTES};
 use super::{Counts, Options, read};
 use crate::broker::{Core, Door, Millis, PeerId};
 use crate::sys;
-use crate::wire::{PeerInfo, Session, SocketType};
+use crate::wire::{self, PeerInfo, Session, SocketType};
 
 /// The state that the tasks share. Borrows last for a call, never over an await.
 pub(super) struct Hub<C> {
@@ -36,13 +36,31 @@ pub(super) struct Hub<C> {
     handshakes: RefCell<BTreeMap<u64, Rc<Link>>>,
     accepted: Cell<u64>,
     identities: RefCell<HashMap<(Door, Vec<u8>), u32>>,
+    /// When a peer last gave cause for a warning that was logged.
+    warned: Cell<Option<Millis>>,
+    /// When memory was last relieved.
+    relieved: Cell<Option<Millis>>,
     origin: Instant,
+}
+
+/// Milliseconds between two warnings that peers can bring about; counters tell of each.
+const WARNING_PAUSE_MS: Millis = 10_000;
+/// Milliseconds between two looks for those who hold the most memory: it means looking at all.
+const RELIEF_PAUSE_MS: Millis = 5;
+
+/// A door with what goes for all who come through it.
+pub(super) struct Entrance {
+    pub(super) door: Door,
+    pub(super) ours: SocketType,
+    pub(super) limits: wire::Limits,
+    pub(super) connections_max: usize,
+    pub(super) connections: Cell<usize>,
 }
 
 /// One connection.
 pub(super) struct Link {
     pub(super) peer: PeerId,
-    pub(super) door: Door,
+    pub(super) entrance: Rc<Entrance>,
     pub(super) write: OwnedWriteHalf,
     /// Wakes the reader that was told to pause.
     pub(super) resume: Bell,
@@ -78,6 +96,8 @@ impl<C: Core + 'static> Hub<C> {
             handshakes: RefCell::default(),
             accepted: Cell::new(0),
             identities: RefCell::default(),
+            warned: Cell::new(None),
+            relieved: Cell::new(None),
             origin: Instant::now(),
         }
     }
@@ -101,9 +121,14 @@ impl<C: Core + 'static> Hub<C> {
     }
 
     /// Takes in a new connection, if there is room or can be made.
-    pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, door: Door, ours: SocketType) {
+    pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, entrance: &Rc<Entrance>) {
         self.counts.accepted.add(1);
-        if self.connections.get() >= self.options.connections_max && !self.drop_oldest_handshake() {
+        let full = entrance.connections.get() >= entrance.connections_max
+            || self.connections.get() >= self.options.connections_max;
+        if full && !self.drop_oldest_handshake() {
+            return self.counts.refuse(Cut::ConnectionsFull.reason());
+        }
+        if entrance.connections.get() >= entrance.connections_max {
             return self.counts.refuse(Cut::ConnectionsFull.reason());
         }
         if self.handshakes.borrow().len() >= self.options.handshakes_max {
@@ -114,7 +139,7 @@ impl<C: Core + 'static> Hub<C> {
         let (read, write) = stream.into_split();
         let peer = self.core.borrow_mut().peers().add();
         let mut greeting = Vec::new();
-        let session = Session::new(ours, self.options.wire.clone(), &mut greeting);
+        let session = Session::new(entrance.ours, entrance.limits.clone(), &mut greeting);
         self.core.borrow_mut().peers().push_raw(peer, &greeting);
         self.flush.ring();
 
@@ -122,7 +147,7 @@ impl<C: Core + 'static> Hub<C> {
         let place = self.accepted.replace(self.accepted.get() + 1);
         let link = Rc::new(Link {
             peer,
-            door,
+            entrance: entrance.clone(),
             write,
             resume: Bell::default(),
             blocked: Cell::new(false),
@@ -142,6 +167,7 @@ impl<C: Core + 'static> Hub<C> {
         }
         links[peer.slot()] = Some(link.clone());
         self.connections.set(self.connections.get() + 1);
+        entrance.connections.set(entrance.connections.get() + 1);
         self.handshakes.borrow_mut().insert(place, link.clone());
         self.counts.handshakes.set(self.handshakes.borrow().len() as u64);
         self.due(now + self.options.handshake_ms_max);
@@ -164,17 +190,17 @@ impl<C: Core + 'static> Hub<C> {
         if !info.identity.is_empty() {
             let identity = link.identity.get_or_init(|| info.identity.clone()).clone();
             let mut identities = self.identities.borrow_mut();
-            let bearers = identities.entry((link.door, identity)).or_default();
+            let bearers = identities.entry((link.entrance.door, identity)).or_default();
             *bearers += 1;
             if *bearers > 1 {
                 self.counts.duplicate_identities.add(1);
             }
-            if *bearers == 2 {
+            if *bearers == 2 && self.may_warn() {
                 let identity = String::from_utf8_lossy(&info.identity);
                 tracing::warn!(%identity, "two peers announce the same identity; each is served by its own connection");
             }
         }
-        core.joined(link.peer, link.door, info);
+        core.joined(link.peer, link.entrance.door, info);
     }
 
     /// Ends a connection; `reason` is counted, if we are the ones who end it.
@@ -187,6 +213,7 @@ impl<C: Core + 'static> Hub<C> {
             return;
         }
         self.connections.set(self.connections.get() - 1);
+        link.entrance.connections.set(link.entrance.connections.get() - 1);
         self.end_handshake(link);
         if let Some(reason) = reason {
             self.counts.refuse(reason);
@@ -194,7 +221,7 @@ impl<C: Core + 'static> Hub<C> {
         }
         if let Some(identity) = link.identity.get() {
             let mut identities = self.identities.borrow_mut();
-            let key = (link.door, identity.clone());
+            let key = (link.entrance.door, identity.clone());
             if let Some(bearers) = identities.get_mut(&key) {
                 *bearers -= 1;
                 if *bearers == 0 {
@@ -243,6 +270,11 @@ impl<C: Core + 'static> Hub<C> {
         if !self.core.borrow_mut().peers().is_memory_full() {
             return;
         }
+        let now = self.now();
+        if self.relieved.get().is_some_and(|last| now < last + RELIEF_PAUSE_MS) {
+            return self.due(now + RELIEF_PAUSE_MS);
+        }
+        self.relieved.set(Some(now));
         let mut holders: Vec<(u64, Rc<Link>)> = self.links().map(|link| (self.idly_held(&link), link)).collect();
         holders.retain(|(held, _)| *held > UNCHARGED_BYTES);
         holders.sort_unstable_by_key(|(held, _)| *held);
@@ -266,6 +298,16 @@ impl<C: Core + 'static> Hub<C> {
 
     pub(super) fn link(&self, peer: PeerId) -> Option<Rc<Link>> {
         self.links.borrow().get(peer.slot()).cloned().flatten().filter(|link| link.peer == peer)
+    }
+
+    /// Whether a warning that peers can bring about may be logged now: they must not be able to fill the log.
+    fn may_warn(&self) -> bool {
+        let now = self.now();
+        let may = self.warned.get().is_none_or(|last| now >= last + WARNING_PAUSE_MS);
+        if may {
+            self.warned.set(Some(now));
+        }
+        may
     }
 
     fn end_handshake(&self, link: &Link) {

@@ -17,12 +17,13 @@ mod intake;
 mod read;
 mod timer;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::TcpListener;
 use std::rc::Rc;
 
 pub use self::counts::Counts;
-use self::hub::Hub;
+use self::hub::{Entrance, Hub};
 use crate::broker::{Core, Door};
 use crate::sys::timer::Timer;
 use crate::wire::{self, SocketType};
@@ -30,13 +31,11 @@ use crate::wire::{self, SocketType};
 /// Bounds on connections. Each says what happens when it is reached.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bounds on what a peer may announce; who exceeds one is disconnected.
-    pub wire: wire::Limits,
     /// Milliseconds from accept to the handshake's end; then the peer is disconnected.
     pub handshake_ms_max: u64,
     /// Unfinished handshakes; the oldest goes when one more comes.
     pub handshakes_max: usize,
-    /// Connections; one more is closed at once, unless an unfinished handshake can go in its stead.
+    /// Connections in all; one more is closed at once, unless an unfinished handshake can go in its stead.
     pub connections_max: usize,
     /// Milliseconds of silence after which a peer that knows PING is sent one, and others are probed by TCP; 0: never.
     pub heartbeat_ms: u64,
@@ -51,6 +50,10 @@ pub struct OpenDoor {
     pub listener: TcpListener,
     /// Our socket type there.
     pub ours: SocketType,
+    /// Bounds on what a peer may announce; who exceeds one is disconnected.
+    pub limits: wire::Limits,
+    /// Connections through this door; one more is closed at once, whatever room the other doors have.
+    pub connections_max: usize,
 }
 
 /// Serves the peers that come through `doors` until `stop` is ready. Must run on a `tokio::runtime::LocalRuntime`.
@@ -65,9 +68,11 @@ pub async fn serve<C: Core + 'static>(
 ) -> std::io::Result<()> {
     let hub = Rc::new(Hub::new(core, options, counts));
     let mut tasks = tokio::task::JoinSet::new();
-    for (index, OpenDoor { listener, ours }) in doors.into_iter().enumerate() {
+    for (index, door) in doors.into_iter().enumerate() {
+        let OpenDoor { listener, ours, limits, connections_max } = door;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn_local(accept::run(hub.clone(), listener, Timer::new()?, Door(index), ours));
+        let entrance = Entrance { door: Door(index), ours, limits, connections_max, connections: Cell::new(0) };
+        tasks.spawn_local(accept::run(hub.clone(), listener, Timer::new()?, Rc::new(entrance)));
     }
     tasks.spawn_local(flush::run(hub.clone()));
     tasks.spawn_local(timer::run(hub.clone(), Timer::new()?));

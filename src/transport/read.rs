@@ -49,37 +49,47 @@ pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, link: Rc<Link>, half
 async fn read<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Link, mut half: OwnedReadHalf, mut session: Session) -> End {
     let mut intake = Intake::default();
     loop {
-        let credit = credit(hub, link).await;
-        let read = poll_fn(|context| {
+        let turn = poll_fn(|context| {
+            // Asked for when bytes are there to be read, not when the wait for them began: others may have filled what
+            // was left then.
+            let credit = hub.core.borrow_mut().credit(link.peer);
+            if credit == 0 {
+                return Poll::Ready(Ok(Turn::Pause));
+            }
             let mut shared = hub.shared.borrow_mut();
             let bytes = match ready!(intake.poll_fill(context, &mut half, &mut shared, credit)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
                 Ok(bytes) => bytes,
             };
             hub.counts.bytes_in.add(bytes as u64);
-            Poll::Ready(ingest(hub, link, &mut session, &mut intake, &mut shared).map(|()| bytes))
+            ingest(hub, link, &mut session, &mut intake, &mut shared)?;
+            Poll::Ready(Ok(if bytes >= TURN_BYTES.min(credit) { Turn::Yield } else { Turn::Wait }))
         });
-        match read.await {
-            Ok(bytes) if bytes >= TURN_BYTES.min(credit) => tokio::task::yield_now().await,
-            Ok(_) => {}
+        match turn.await {
+            Ok(Turn::Wait) => {}
+            Ok(Turn::Yield) => tokio::task::yield_now().await,
+            Ok(Turn::Pause) => pause(hub, link).await,
             Err(end) => return end,
         }
     }
 }
 
-/// How many bytes the peer may send now; waits until there are some.
-async fn credit<C: Core + 'static>(hub: &Hub<C>, link: &Link) -> usize {
-    loop {
-        let credit = hub.core.borrow_mut().credit(link.peer);
-        if credit > 0 {
-            return credit;
-        }
-        link.paused.set(true);
-        link.resume.heard().await;
-        link.paused.set(false);
-        link.heard.set(hub.now());
-        link.pinged.set(None);
-    }
+/// What a reader does next.
+enum Turn {
+    /// It waits for more bytes.
+    Wait,
+    /// There may be more at once, but it is the others' turn.
+    Yield,
+    /// The peer may not be read until the core says so.
+    Pause,
+}
+
+async fn pause<C: Core + 'static>(hub: &Hub<C>, link: &Link) {
+    link.paused.set(true);
+    link.resume.heard().await;
+    link.paused.set(false);
+    link.heard.set(hub.now());
+    link.pinged.set(None);
 }
 
 /// Takes the whole messages out of what has been read and gives them to the core.
@@ -144,5 +154,6 @@ fn ingest<C: Core + 'static>(
     if memory_full {
         hub.relieve_memory();
     }
-    Ok(())
+    // It may have been this one that had to go.
+    if hub.link(link.peer).is_none() { Err(End::Closed) } else { Ok(()) }
 }

@@ -47,7 +47,8 @@ fn heartbeats<C: Core + 'static>(hub: &Hub<C>, now: Millis) -> Option<Millis> {
     let mut next: Option<Millis> = None;
     for link in hub.links().filter(|link| link.heartbeats.get()) {
         let due = match link.pinged.get() {
-            _ if link.paused.get() => now + timeout,
+            // What cannot be written cannot be answered, and who is not read cannot be heard.
+            _ if link.paused.get() || link.blocked.get() => now + timeout,
             Some(pinged) if now >= pinged + timeout => {
                 hub.drop_peer(&link, Some(Cut::HeartbeatTimeout.reason()));
                 continue;

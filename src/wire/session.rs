@@ -173,7 +173,11 @@ impl Session {
                     self.scan.offset = 0;
                     return Ok(Step::Skip { bytes: end });
                 }
-                self.scan.holes.push(start..end);
+                match self.scan.holes.last_mut() {
+                    // Neighbours are one hole, so there are never more holes than frames.
+                    Some(hole) if hole.end == start => hole.end = end,
+                    _ => self.scan.holes.push(start..end),
+                }
                 continue;
             }
             self.scan.parts += 1;

@@ -68,6 +68,11 @@ impl Display for Kind {
 
 /// Runs a worker until it is told to stop or its supervisor is gone.
 pub fn run(kind: Kind) -> Result<(), WorkerError> {
+    // A task that panicked would leave the others running without it. The supervisor knows how to begin anew.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::abort();
+    }));
     privileges::drop_all().map_err(system("give up its privileges"))?;
     let command = inherit::named("TORUS_COMMAND_FD").map_err(system("take its command socket"))?;
     let command = command.map(CommandSocket::new).ok_or(WorkerError::Orphan { kind, what: "a command socket" })?;

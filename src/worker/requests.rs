@@ -1,15 +1,13 @@
 //! The requests worker: clients in front, back-ends behind.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::TcpListener;
-
 use serde::Deserialize;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Kind, WorkerError, counters, system};
 use crate::broker::Peers;
-use crate::broker::requests::{Counts, Requests, Settings};
+use crate::broker::requests::{BACK_BYTES_MORE, BACK_PARTS_MORE, Counts, Requests, Settings};
 use crate::config;
 use crate::sys::inherit::{self, CommandSocket};
 use crate::sys::limits;
@@ -19,6 +17,8 @@ use crate::wire::{self, SocketType};
 const KIND: Kind = Kind::Requests;
 /// Descriptors that are no connections: standard streams, sockets, counters, the event queue, and some to spare.
 const OTHER_DESCRIPTORS: u64 = 32;
+/// One in so many connections is kept for back-ends.
+const BACK_SHARE: usize = 8;
 
 #[derive(Deserialize)]
 struct Inherited {
@@ -28,7 +28,8 @@ struct Inherited {
 
 pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     let Inherited { requests, limits } = settings()?;
-    let doors = doors()?;
+    let connections_max = connections_max(&limits);
+    let doors = doors(&limits, connections_max)?;
     let counters = counters(KIND)?;
     let core = Requests::new(
         Settings {
@@ -43,7 +44,7 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
         Counts::register(|name| counters.register(name))?,
     );
     let counts = transport::Counts::register(|name| counters.register(name))?;
-    let options = options(&limits);
+    let options = options(&limits, connections_max);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(LocalOptions::default());
     let runtime = runtime.map_err(system("start its event loop"))?;
@@ -67,24 +68,45 @@ fn settings() -> Result<Inherited, WorkerError> {
 }
 
 /// Front and back, in the order of the broker's doors.
-fn doors() -> Result<Vec<OpenDoor>, WorkerError> {
+fn doors(limits: &config::Limits, connections_max: usize) -> Result<Vec<OpenDoor>, WorkerError> {
     let mut listeners = inherit::listeners().map_err(system("take its listening sockets"))?;
-    let mut door = |name: &str, what, ours| {
+    let mut listener = |name: &str, what| {
         let place = listeners.iter().position(|(known, _)| known == name);
-        let listener: TcpListener = match place {
-            Some(place) => listeners.swap_remove(place).1,
-            None => return Err(WorkerError::Orphan { kind: KIND, what }),
-        };
-        Ok(OpenDoor { listener, ours })
+        place.map(|place| listeners.swap_remove(place).1).ok_or(WorkerError::Orphan { kind: KIND, what })
     };
+    let front_limits = wire::Limits {
+        frame_bytes_max: limits.frame_bytes_max,
+        message_bytes_max: limits.message_bytes_max,
+        parts_max: limits.parts_max,
+        metadata_bytes_max: limits.metadata_bytes_max,
+    };
+    // A reply carries the request's envelope, and the broker's address, beside what the back-end says.
+    let back_limits = wire::Limits {
+        message_bytes_max: limits.message_bytes_max.saturating_add(BACK_BYTES_MORE),
+        parts_max: limits.parts_max.saturating_add(BACK_PARTS_MORE),
+        ..front_limits.clone()
+    };
+    // However many clients come, back-ends find room: without them no client is served.
+    let reserved = (connections_max / BACK_SHARE).max(1);
     Ok(vec![
-        door("front", "a listening socket for clients", SocketType::Router)?,
-        door("back", "a listening socket for back-ends", SocketType::Dealer)?,
+        OpenDoor {
+            listener: listener("front", "a listening socket for clients")?,
+            ours: SocketType::Router,
+            limits: front_limits,
+            connections_max: connections_max.saturating_sub(reserved).max(1),
+        },
+        OpenDoor {
+            listener: listener("back", "a listening socket for back-ends")?,
+            ours: SocketType::Dealer,
+            limits: back_limits,
+            connections_max,
+        },
     ])
 }
 
-fn options(limits: &config::Limits) -> Options {
-    let descriptors = limits::open_files().saturating_sub(OTHER_DESCRIPTORS).max(1);
+/// How many connections there may be: what is configured, as far as there are descriptors for them.
+fn connections_max(limits: &config::Limits) -> usize {
+    let descriptors = limits::open_files().saturating_sub(OTHER_DESCRIPTORS).max(2);
     if u64::from(limits.connections_max) > descriptors {
         tracing::warn!(
             connections_max = limits.connections_max,
@@ -92,16 +114,14 @@ fn options(limits: &config::Limits) -> Options {
             "fewer connections are possible than configured; raise the limit on open files"
         );
     }
+    u64::from(limits.connections_max).min(descriptors) as usize
+}
+
+fn options(limits: &config::Limits, connections_max: usize) -> Options {
     Options {
-        wire: wire::Limits {
-            frame_bytes_max: limits.frame_bytes_max,
-            message_bytes_max: limits.message_bytes_max,
-            parts_max: limits.parts_max,
-            metadata_bytes_max: limits.metadata_bytes_max,
-        },
         handshake_ms_max: limits.handshake_ms_max,
         handshakes_max: limits.handshakes_max as usize,
-        connections_max: u64::from(limits.connections_max).min(descriptors) as usize,
+        connections_max,
         heartbeat_ms: limits.heartbeat_ms,
         heartbeat_timeout_ms: limits.heartbeat_timeout_ms,
     }

@@ -78,3 +78,40 @@ fn many_clients_that_never_read_their_replies_do_not_keep_the_bus_for_themselves
         });
     });
 }
+
+#[test]
+fn a_crowd_that_sends_the_smallest_requests_there_are_keeps_nobody_from_being_served() {
+    let house = House::with("front: 0, back: 0, waiting_max: 1000", "{ memory_bytes_max: 33554432 }");
+    // A request of two bytes: one empty frame.
+    let requests = [0u8, 0].repeat(1900);
+    let mut crowd: Vec<Peer> = (0..50).map(|_| Peer::joined(&house, Door::Front, b"")).collect();
+    under_attack(&house, || {
+        for peer in &mut crowd {
+            let _ = peer.try_say(&requests);
+        }
+        house.until_count("waiting", |count| count == 0);
+    });
+}
+
+#[test]
+fn a_request_at_every_limit_is_answered_and_beyond_the_envelopes_bound_it_is_lost_alone() {
+    let house = House::with_limits("{ parts_max: 1024, message_bytes_max: 1000000, frame_bytes_max: 1000000 }");
+    let mut peer = Peer::joined(&house, Door::Front, b"");
+    let most_parts: Vec<&[u8]> = std::iter::once(&b""[..]).chain(std::iter::repeat_n(&b"part"[..], 1023)).collect();
+    peer.say(&message(&most_parts));
+    assert_eq!(peer.message(), [&b""[..], b"World"]);
+    // 11 bytes are headers: of the empty frame, and of a long one.
+    peer.say(&message(&[b"", &vec![7; 1_000_000 - 11]]));
+    assert_eq!(peer.message(), [&b""[..], b"World"]);
+    let envelope: Vec<&[u8]> = std::iter::repeat_n(&b"e"[..], 63).chain([&b""[..], b"Hello"]).collect();
+    peer.say(&message(&envelope));
+    assert_eq!(peer.message().len(), 65);
+    let beyond: Vec<&[u8]> = std::iter::repeat_n(&b"e"[..], 64).chain([&b""[..], b"Hello"]).collect();
+    peer.say(&message(&beyond));
+    peer.say(&message(&[&[7; 66_000], b"", b"Hello"]));
+    house.until_count("lost.envelope_too_large", |count| count == 2);
+    peer.say(&message(&[b"", b"Hello"]));
+    assert_eq!(peer.message(), [&b""[..], b"World"]);
+    assert_eq!(house.count("lost.backend_gone"), 0);
+    house.assert_unharmed();
+}

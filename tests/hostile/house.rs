@@ -13,7 +13,7 @@ pub(crate) use crate::support::PATIENCE;
 use crate::support::{TORUS, Torus};
 
 /// What the worker may hold for a connection besides what `memory_bytes_max` bounds: docs/configuration.md says so.
-pub(crate) const CONNECTION_BYTES_MAX: u64 = 12 << 10;
+pub(crate) const CONNECTION_BYTES_MAX: u64 = 16 << 10;
 /// What the worker may hold besides: the program, its buffers, its lists.
 const FIXED_BYTES_MAX: u64 = 32 << 20;
 

@@ -156,12 +156,12 @@ fn frames_of_any_announced_size_beyond_the_limit_are_refused_at_their_header() {
 #[test]
 fn endless_messages_are_refused_by_parts_and_by_bytes() {
     at_both_doors(|house, door| {
-        let endless_more = after_hello(door, &[MORE, 0].repeat(200));
+        let endless_more = after_hello(door, &[MORE, 0].repeat(300));
         assert_refused(house, door, "too_many_parts", &[endless_more]);
         let part = frame(MORE, &[b'x'; 50_000]);
-        assert_refused(house, door, "message_too_large", &[after_hello(door, &part.repeat(2))]);
+        assert_refused(house, door, "message_too_large", &[after_hello(door, &part.repeat(4))]);
         // What comes between the parts counts too, or a message of two parts could last for ever.
-        let commands = command(b"OTHER", &[b'x'; 900]).repeat(120);
+        let commands = command(b"OTHER", &[b'x'; 900]).repeat(200);
         assert_refused(house, door, "message_too_large", &[after_hello(door, &[&[MORE, 0][..], &commands].concat())]);
     });
 }

@@ -39,6 +39,10 @@ pub enum Lost {
     MemoryFull,
     /// No back-end took it in time.
     Expired,
+    /// All that may wait was waiting, and its client had its share of it.
+    WaitingFull,
+    /// What its client put before the empty frame is more than a back-end can be asked to return.
+    EnvelopeTooLarge,
     /// The back-end's reply had nothing to deliver: its envelope was not returned whole.
     BadReply,
     /// The requests worker died with it.
@@ -48,12 +52,14 @@ pub enum Lost {
 }
 
 impl Lost {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::BackendGone, "lost.backend_gone"),
         (Self::ClientGone, "lost.client_gone"),
         (Self::ClientSlow, "lost.client_slow"),
         (Self::MemoryFull, "lost.memory_full"),
         (Self::Expired, "lost.expired"),
+        (Self::WaitingFull, "lost.waiting_full"),
+        (Self::EnvelopeTooLarge, "lost.envelope_too_large"),
         (Self::BadReply, "lost.bad_reply"),
         (Self::WorkerDied, "lost.worker_died"),
         (Self::Stopped, "lost.stopped"),

@@ -13,6 +13,15 @@ pub(super) const ADDRESS_BYTES: usize = 25;
 /// Bytes of the longest prefix: the address frame with its header, an empty frame.
 pub(super) const PREFIX_BYTES_MAX: usize = 2 + ADDRESS_BYTES + 2;
 
+/// Frames of a client's own envelope, its empty frame included.
+const ENVELOPE_PARTS_MAX: usize = 64;
+/// Bytes of a client's own envelope, headers included.
+const ENVELOPE_BYTES_MAX: usize = 64 << 10;
+/// Frames that a request and its reply may have at the back beyond what they may have at the front.
+pub const BACK_PARTS_MORE: u32 = ENVELOPE_PARTS_MAX as u32 + 2;
+/// Bytes that a request and its reply may have at the back beyond what they may have at the front.
+pub const BACK_BYTES_MORE: u64 = (ENVELOPE_BYTES_MAX + PREFIX_BYTES_MAX) as u64;
+
 /// Whose empty frame it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Envelope {
@@ -23,11 +32,17 @@ pub(super) enum Envelope {
 }
 
 impl Envelope {
-    /// Looks for the client's empty frame: it must have a body behind it.
+    /// Looks for the client's empty frame: it must have a body behind it. `None` if what lies before it is more than a
+    /// client may have returned: the back-end's reply has to carry it beside the back-end's own words.
     #[inline]
-    pub(super) fn of(message: &[u8]) -> Self {
-        let whole = Frames::new(message).any(|frame| frame.more && frame.body.is_empty());
-        if whole { Self::Whole } else { Self::Added }
+    pub(super) fn of(message: &[u8]) -> Option<Self> {
+        let empty = Frames::new(message).enumerate().find(|(_, frame)| frame.more && frame.body.is_empty());
+        match empty {
+            None => Some(Self::Added),
+            Some((parts, frame)) => {
+                (parts < ENVELOPE_PARTS_MAX && frame.end <= ENVELOPE_BYTES_MAX).then_some(Self::Whole)
+            }
+        }
     }
 
     /// Takes address and added frame off a reply; `None` if what the client needs is not there.

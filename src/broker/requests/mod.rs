@@ -15,11 +15,14 @@ mod envelope;
 mod outstanding;
 mod waiting;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use self::backends::Backends;
 pub use self::counts::{Counts, Lost};
 use self::envelope::{Address, Envelope};
+pub use self::envelope::{BACK_BYTES_MORE, BACK_PARTS_MORE};
 use self::outstanding::{Outstanding, Request};
 use self::waiting::{Waiting, WaitingRequest};
 use super::{Core, Door, Message, Millis, PeerId, Peers};
@@ -35,7 +38,11 @@ pub const ATTEMPTS_MAX: u8 = 2;
 
 /// A client that holds less than this, in bytes and in requests, may always send as many bytes more.
 const MODEST_BYTES: u64 = 4 << 10;
-const MODEST_REQUESTS: u64 = 64;
+const MODEST_REQUESTS: u64 = 32;
+/// Bytes of the shortest request: what a number of requests may be read as at most.
+const REQUEST_BYTES_MIN: u64 = 2;
+/// Clients that were held back and are looked at again in one turn.
+const RESUMED_MAX: usize = 256;
 
 /// Bytes of memory that a waiting request takes beside its message.
 const WAITING_BYTES: u64 = 96;
@@ -67,7 +74,7 @@ pub struct Requests {
     outstanding: Outstanding,
     waiting: Waiting,
     /// Clients that are not read until there is room again.
-    held_back: Vec<PeerId>,
+    held_back: VecDeque<PeerId>,
     /// When the waiting were last looked through.
     ticked: Millis,
     counts: Counts,
@@ -96,7 +103,7 @@ impl Requests {
             roles: Vec::new(),
             outstanding: Outstanding::default(),
             waiting: Waiting::default(),
-            held_back: Vec::new(),
+            held_back: VecDeque::new(),
             ticked: 0,
             counts,
         }
@@ -104,13 +111,28 @@ impl Requests {
 
     fn request(&mut self, client: PeerId, message: Message<'_>, now: Millis) {
         self.counts.requests.add(1);
+        let Some(envelope) = Envelope::of(message.bytes()) else {
+            return self.counts.lost(Lost::EnvelopeTooLarge, 1);
+        };
         // Who waits already goes first; clients that wait take turns.
         match self.backends.least_loaded() {
             Some(backend) if self.waiting.is_empty() => {
-                self.dispatch(backend, Request { client, attempts: 1, kept: None }, message);
+                self.dispatch(backend, Request { client, envelope, attempts: 1, kept: None }, message);
             }
-            _ => self.wait(client, WaitingRequest { message: message.keep(), since: now, attempts: 0 }),
+            // It had credit for a little, and put much into it.
+            _ if self.is_full() && self.waiting.of(client).0 >= MODEST_REQUESTS => {
+                self.counts.lost(Lost::WaitingFull, 1);
+            }
+            _ => self.wait(client, WaitingRequest { message: message.keep(), envelope, since: now, attempts: 0 }),
         }
+    }
+
+    /// Whether any bound on what waits is reached.
+    fn is_full(&self) -> bool {
+        let (requests, bytes) = self.waiting.total();
+        requests >= u64::from(self.settings.waiting_max)
+            || bytes >= self.settings.waiting_bytes_max
+            || self.peers.is_memory_full()
     }
 
     fn wait(&mut self, client: PeerId, request: WaitingRequest) {
@@ -120,8 +142,7 @@ impl Requests {
     }
 
     fn dispatch(&mut self, backend: PeerId, mut request: Request, message: Message<'_>) {
-        let client = request.client;
-        let envelope = Envelope::of(message.bytes());
+        let (client, envelope) = (request.client, request.envelope);
         let message = if self.settings.idempotent {
             let kept = message.keep();
             self.peers.hold(kept.len() as u64);
@@ -174,7 +195,7 @@ impl Requests {
         while let Some(backend) = self.backends.least_loaded() {
             let Some((client, request)) = self.waiting.pop() else { break };
             self.peers.release(request.message.len() as u64 + WAITING_BYTES);
-            let given = Request { client, attempts: request.attempts + 1, kept: None };
+            let given = Request { client, envelope: request.envelope, attempts: request.attempts + 1, kept: None };
             self.dispatch(backend, given, Message::Shared(request.message));
         }
         self.counts.waiting.set(self.waiting.len() as u64);
@@ -188,7 +209,10 @@ impl Requests {
             let kept = self.forget(request.kept);
             match kept.filter(|_| request.attempts < ATTEMPTS_MAX && self.peers.is_live(request.client)) {
                 Some(message) => {
-                    self.wait(request.client, WaitingRequest { message, since: now, attempts: request.attempts });
+                    self.wait(
+                        request.client,
+                        WaitingRequest { message, envelope: request.envelope, since: now, attempts: request.attempts },
+                    );
                 }
                 None => self.counts.lost(Lost::BackendGone, 1),
             }
@@ -221,13 +245,13 @@ impl Requests {
         }
         let (requests, bytes) = self.waiting.of(client);
         let (all_requests, all_bytes) = self.waiting.total();
-        let held = bytes + queue.held() as u64;
+        let held = bytes + requests * WAITING_BYTES + queue.held() as u64;
         let modest = if held < MODEST_BYTES && requests < MODEST_REQUESTS { MODEST_BYTES } else { 0 };
-        if requests >= u64::from(self.settings.waiting_max).saturating_sub(all_requests).div_ceil(part) {
-            return modest;
-        }
-        let left = self.settings.waiting_bytes_max.saturating_sub(all_bytes).min(self.peers.memory_left());
-        left.div_ceil(part).saturating_sub(held).max(modest)
+        let left = |max: u64, used: u64, own: u64| max.saturating_sub(used).div_ceil(part).saturating_sub(own);
+        let requests_left = left(self.settings.waiting_max.into(), all_requests, requests);
+        let bytes_left = left(self.settings.waiting_bytes_max, all_bytes, bytes);
+        let memory_left = left(self.peers.memory_left(), 0, held);
+        (requests_left * REQUEST_BYTES_MIN).min(bytes_left).min(memory_left).max(modest)
     }
 }
 
@@ -295,20 +319,26 @@ impl Core for Requests {
         }
         let credit = self.credit_of(peer, 1);
         if credit == 0 {
-            self.held_back.push(peer);
+            self.held_back.push_back(peer);
         }
         credit as usize
     }
 
     fn resumed(&mut self) -> Vec<PeerId> {
-        if self.held_back.is_empty() {
-            return Vec::new();
+        let mut resumed = Vec::new();
+        for _ in 0..self.held_back.len().min(RESUMED_MAX) {
+            let Some(client) = self.held_back.pop_front() else { break };
+            if self.credit_of(client, 2) > 0 {
+                resumed.push(client);
+            } else if self.peers.is_live(client) {
+                self.held_back.push_back(client);
+            }
         }
-        let mut held_back = std::mem::take(&mut self.held_back);
-        held_back.retain(|&client| self.peers.is_live(client));
-        let (resumed, held_back) = held_back.into_iter().partition(|&client| self.credit_of(client, 2) > 0);
-        self.held_back = held_back;
         resumed
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.held_back.is_empty()
     }
 
     fn deadline(&self) -> Option<Millis> {

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 
+use super::envelope::Envelope;
 use crate::broker::PeerId;
 
 /// A request that was given out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) client: PeerId,
+    pub(super) envelope: Envelope,
     /// How often it has been given out, this time included.
     pub(super) attempts: u8,
     /// The message, if it may be given out again.

@@ -5,11 +5,13 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::envelope::Envelope;
 use crate::broker::{Millis, PeerId};
 
 #[derive(Debug)]
 pub(super) struct WaitingRequest {
     pub(super) message: Bytes,
+    pub(super) envelope: Envelope,
     pub(super) since: Millis,
     /// How often it was given out before.
     pub(super) attempts: u8,

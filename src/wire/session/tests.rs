@@ -184,6 +184,27 @@ fn endless_parts_and_ever_growing_messages_end_at_their_limits() {
 }
 
 #[test]
+fn commands_between_frames_cost_no_memory_for_each() {
+    let mut sent = Vec::new();
+    let mut session = Session::new(SocketType::Router, limits(), &mut sent);
+    let mut bytes = hello_from(SocketType::Dealer);
+    loop {
+        match session.step(&mut bytes, &mut sent).unwrap() {
+            Step::Skip { bytes: used } => drop(bytes.drain(..used)),
+            Step::Ready { bytes: used } => break drop(bytes.drain(..used)),
+            other => panic!("{other:?}"),
+        }
+    }
+    bytes.extend([1, 0]);
+    bytes.extend(b"\x04\x01\x00".repeat(300));
+    assert!(matches!(session.step(&mut bytes, &mut sent), Ok(Step::NeedMore { .. })));
+    assert_eq!(session.scan.holes.len(), 1);
+    bytes.extend([0, 1, b'x']);
+    assert_eq!(session.step(&mut bytes, &mut sent), Ok(Step::Message { range: 900..905 }));
+    assert_eq!(bytes[900..905], [1, 0, 0, 1, b'x']);
+}
+
+#[test]
 fn reserved_flags_are_refused_and_zmtp_2_has_no_commands() {
     for flags in [0x08, 0x10, 0x80, 0xff, 0x05] {
         let bytes = [hello_from(SocketType::Dealer), vec![flags, 0]].concat();
