@@ -87,7 +87,7 @@ pub struct Limits {
     pub handshake_ms_max: u64,
     /// Connections whose handshake is unfinished; when one more comes, the oldest of them is disconnected.
     pub handshakes_max: u32,
-    /// Connections of one bus worker; when one more comes, the oldest unfinished handshake gives way; without one, the
+    /// Connections of one bus worker, an eighth of them kept for back-ends; when one more comes, the oldest unfinished handshake gives way; without one, the
     /// newcomer is closed at once.
     pub connections_max: u32,
     /// Bytes queued for one peer; beyond it a client is not read, and what still comes for it is dropped and counted.
