@@ -119,8 +119,14 @@ fn check_refuses_what_is_no_text_of_256_kib() {
     let check = |file| directory.torus(&["config", "check", file]).complained();
     insta::assert_snapshot!(check("latin.yaml"), @"latin.yaml:1: not UTF-8, so it was not read as a configuration");
     insta::assert_snapshot!(check("large.yaml"), @"large.yaml: larger than 256 KiB, so it was not read as a configuration");
-    insta::assert_snapshot!(check("none.yaml"), @"cannot read configuration none.yaml: No such file or directory (os error 2)");
-    insta::assert_snapshot!(check("."), @"cannot read configuration .: Is a directory (os error 21)");
+    insta::assert_snapshot!(check("none.yaml"), @r"
+    error: cannot read configuration none.yaml: No such file or directory (os error 2)
+    hint: is that the file you mean, and may you read it?
+    ");
+    insta::assert_snapshot!(check("."), @r"
+    error: cannot read configuration .: Is a directory (os error 21)
+    hint: is that the file you mean, and may you read it?
+    ");
 }
 
 #[test]

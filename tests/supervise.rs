@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::process::{lives, signal};
-use support::{PATIENCE, TORUS, Torus};
+use support::{BUS, PATIENCE, TORUS, Torus};
 
 fn pid(status: &Value, index: usize) -> i64 {
     status["services"][index]["pid"].as_i64().unwrap()
@@ -60,6 +60,29 @@ fn a_program_that_does_not_exist_is_a_death_with_its_reason_and_disturbs_no_othe
     assert_eq!(reason, "there is no program \"no-such-program-here\" on the PATH");
     assert_eq!(status["services"][0]["state"], "running");
     assert_eq!(status["services"][0]["restarts"], 0);
+}
+
+#[test]
+fn a_service_that_cannot_start_does_not_hide_that_the_bus_serves() {
+    let services = "services: { hello: { worker: hello }, missing: { command: [no-such-program-here] } }";
+    let mut torus = Torus::start_with(&format!("{BUS}{services}"), |command| {
+        command.stdout(Stdio::piped());
+    });
+    let mut banner = String::new();
+    let mut output = BufReader::new(torus.child.stdout.take().unwrap());
+    while !banner.contains("Ctrl-C") {
+        assert_ne!(output.read_line(&mut banner).unwrap(), 0, "{banner}\n{}", torus.log());
+    }
+    assert!(banner.contains("Torus is running") && banner.contains("Not every service is"), "{banner}");
+    let status = torus.status().unwrap();
+    assert_eq!(status["state"], "degraded");
+    assert_eq!(status["services"][1]["state"], "running");
+
+    let mut request = Command::new(TORUS);
+    request.args(["request", "Hello", "--runtime-dir"]).arg(&torus.directory);
+    let output = request.output().unwrap();
+    let transcript = String::from_utf8(output.stdout).unwrap();
+    assert!(transcript.ends_with("Received reply 1: World\n"), "{transcript}");
 }
 
 #[test]
@@ -116,6 +139,8 @@ supervisor: { stop_ms_max: 800 }",
     let (status, took) = torus.end();
     assert_eq!(status.code(), Some(0));
     assert!(took >= Duration::from_millis(550), "killed too early, after {took:?}");
+    let line = format!("torus: service=deaf instance=1 pid={deaf} did not stop in time: killed");
+    assert!(torus.log().contains(&line), "{}", torus.log());
     assert!(!lives(deaf));
 }
 
@@ -133,6 +158,7 @@ supervisor: { stop_ms_max: 60000 }",
     torus.until("a stop under way", |status| status["state"] == "stopping");
     torus.signal("TERM");
     assert_eq!(torus.end().0.code(), Some(0));
+    assert!(torus.log().contains(&format!("service=deaf instance=1 pid={deaf} killed")), "{}", torus.log());
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! `torus config`: tell what is wrong with a file, or what is in force.
 
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::{fail_config, print};
 use crate::config::{self, Config, ConfigError};
 
 /// The arguments of `torus config`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "docs/configuration.md explains every key.")]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
     command: Command,
@@ -37,7 +37,7 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     };
     match result {
         Ok(text) => print(&text),
-        Err(error) => fail(&error),
+        Err(error) => fail_config(&error),
     }
 }
 
@@ -66,17 +66,4 @@ fn summary(config: &Config) -> String {
         count => Some(format!("{count} services")),
     };
     requests.into_iter().chain(services).collect::<Vec<_>>().join(" and ")
-}
-
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format_args!("cannot write to standard output: {error}")),
-    }
-}
-
-fn fail(error: &dyn Display) -> ExitCode {
-    // Nothing is left to tell it to when standard error is gone as well.
-    let _ = writeln!(io::stderr(), "{error}");
-    ExitCode::FAILURE
 }

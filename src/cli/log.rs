@@ -10,6 +10,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::escape;
+
 /// Makes our own events of level info and above lines on standard error. A standard error that is gone is no reason to
 /// end.
 pub(super) fn install() {
@@ -49,13 +51,56 @@ struct Text {
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, "{name}={value:?} "),
-        };
+        let value = escape::line(&format!("{value:?}"));
+        match field.name() {
+            "message" => self.message.push_str(&value),
+            name => {
+                let _ = write!(self.fields, "{name}={value} ");
+            }
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps what [`Lines`] would print.
+    struct Kept(Arc<Mutex<String>>);
+
+    impl Subscriber for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text::default();
+            event.record(&mut text);
+            *self.0.lock().unwrap() = text.fields + &text.message;
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn no_field_and_no_message_forges_a_line_or_commands_the_terminal() {
+        let kept = Arc::new(Mutex::new(String::new()));
+        tracing::subscriber::with_default(Kept(kept.clone()), || {
+            let evil = "a\nb\u{1b}[2J";
+            tracing::info!(text = evil, shown = %evil, debugged = ?evil, "said {evil}");
+        });
+        let told = r"a\nb\u{1b}[2J";
+        let line = format!("text={told} shown={told} debugged=\"{told}\" said {told}");
+        assert_eq!(*kept.lock().unwrap(), line);
     }
 }

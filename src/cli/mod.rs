@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
 mod config;
+mod escape;
 mod log;
 mod request;
 mod run;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::ConfigError;
 use crate::sys::runtime;
 
 #[derive(Debug, Parser)]
@@ -50,14 +52,47 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(&arguments, runtime_dir.as_deref()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
-        Command::Request(arguments) => request::run(&arguments),
+        Command::Request(arguments) => request::run(&arguments, &runtime_directory()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
     }
 }
 
+/// Prints a result. A reader that has had enough and left is told nothing; the exit code tells that the result was lost.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail_output(&error),
+    }
+}
+
+fn fail_output(error: &io::Error) -> ExitCode {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => fail(format_args!("cannot write to standard output: {error}")),
+    }
+}
+
+/// Tells what is wrong with a configuration: problems of a file by file and line, as compilers do.
+fn fail_config(error: &ConfigError) -> ExitCode {
+    match error {
+        ConfigError::Read { .. } => {
+            fail(format_args!("{error}\nhint: is that the file you mean, and may you read it?"))
+        }
+        problems => {
+            let _ = writeln!(io::stderr(), "{}", escape::lines(&problems.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The endpoint as a client on this machine reaches it: a wildcard address stands for every one of its own.
+fn reachable(endpoint: &str) -> String {
+    endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+}
+
 /// Tells the user what went wrong; the exit code of a thing that failed.
 fn fail(error: impl Display) -> ExitCode {
-    let _ = writeln!(io::stderr(), "error: {error}");
+    let _ = writeln!(io::stderr(), "error: {}", escape::lines(&error.to_string()));
     ExitCode::FAILURE
 }

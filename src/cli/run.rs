@@ -7,10 +7,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::fail;
+use super::{fail, fail_config, reachable};
 use crate::config::{self, Loaded};
-use crate::control::Endpoints;
-use crate::supervisor::{self, Options};
+use crate::supervisor::{self, Options, Up};
 use crate::sys::runtime;
 
 #[derive(Debug, Args)]
@@ -23,14 +22,14 @@ pub(super) struct RunArgs {
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     let Loaded { config, origin } = match config::load(arguments.config.as_deref()) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(error),
+        Err(error) => return fail_config(&error),
     };
     if let Some(address) = config.insecure_bind() {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
     }
-    let announce = |endpoints: &Endpoints| {
+    let announce = |up: &Up| {
         let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
-        let text = announcement(&program, runtime_dir, &origin.to_string(), endpoints);
+        let text = announcement(up, &program, runtime_dir, &origin.to_string());
         let _ = io::stdout().write_all(text.as_bytes());
     };
     match supervisor::run(Options { config, runtime_directory: runtime::directory(runtime_dir) }, announce) {
@@ -41,8 +40,12 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
 
 /// What the user reads when everything runs. `program` and `runtime_dir` are what this torus was called by, so that the
 /// commands to try can be copied as they are.
-fn announcement(program: &str, runtime_dir: Option<&Path>, origin: &str, endpoints: &Endpoints) -> String {
+fn announcement(up: &Up, program: &str, runtime_dir: Option<&Path>, origin: &str) -> String {
+    let endpoints = &up.endpoints;
     let mut text = format!("\nTorus is running, configured by {origin}.\n");
+    if !up.complete {
+        text.push_str("Not every service is: the lines above and `status` tell which, and why.\n");
+    }
     let listed = [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)];
     let listed: String = listed
         .into_iter()
@@ -55,9 +58,7 @@ fn announcement(program: &str, runtime_dir: Option<&Path>, origin: &str, endpoin
     if let Some(front) = &endpoints.requests_front {
         let endpoint = match front.as_str() {
             "tcp://127.0.0.1:5555" => String::new(),
-            other => {
-                format!(" --endpoint {}", other.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:"))
-            }
+            other => format!(" --endpoint {}", reachable(other)),
         };
         let _ = writeln!(text, "  {program} request Hello --count 5{endpoint}");
     }
@@ -69,6 +70,7 @@ fn announcement(program: &str, runtime_dir: Option<&Path>, origin: &str, endpoin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Endpoints;
 
     #[test]
     fn the_announcement_tells_the_endpoints_and_what_to_try() {
@@ -76,7 +78,8 @@ mod tests {
             requests_front: Some("tcp://0.0.0.0:7000".into()),
             requests_back: Some("tcp://0.0.0.0:7001".into()),
         };
-        let text = announcement("target/release/torus", Some(Path::new("here")), "torus.yaml", &endpoints);
+        let up = Up { endpoints, complete: true };
+        let text = announcement(&up, "target/release/torus", Some(Path::new("here")), "torus.yaml");
         insta::assert_snapshot!(text.trim_start(), @r"
         Torus is running, configured by torus.yaml.
 
@@ -87,6 +90,25 @@ mod tests {
 
           target/release/torus request Hello --count 5 --endpoint tcp://127.0.0.1:7000
           target/release/torus status --runtime-dir here
+
+        Ctrl-C stops everything in order.
+        ");
+    }
+
+    #[test]
+    fn the_announcement_tells_when_not_every_service_runs() {
+        let endpoints = Endpoints { requests_front: Some("tcp://127.0.0.1:5555".into()), requests_back: None };
+        let text = announcement(&Up { endpoints, complete: false }, "torus", None, "torus.yaml");
+        insta::assert_snapshot!(text.trim_start(), @r"
+        Torus is running, configured by torus.yaml.
+        Not every service is: the lines above and `status` tell which, and why.
+
+          requests, clients    tcp://127.0.0.1:5555
+
+        Try, in another terminal:
+
+          torus request Hello --count 5
+          torus status
 
         Ctrl-C stops everything in order.
         ");

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::fail;
+use super::{escape, fail, print};
 use crate::control::{ServiceStatus, Status, client};
 
 #[derive(Debug, Args)]
@@ -28,10 +27,7 @@ pub(super) fn run(arguments: &StatusArgs, runtime_directory: &Path) -> ExitCode 
     } else {
         table(&status)
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    print(&text)
 }
 
 /// The groups of counters, in the order in which they are read, each with its members; what fits none comes after.
@@ -46,11 +42,12 @@ const GROUPS: [(&str, &[&str]); 4] = [
 const MISHAPS: [&str; 3] = ["lost.", "dropped.", "refused."];
 
 fn table(status: &Status) -> String {
-    let mut text = format!("torus {}, pid {}, up {}\n", status.state, status.pid, duration(status.uptime_ms));
+    let mut text =
+        format!("torus {}, pid {}, up {}\n", escape::line(&status.state), status.pid, duration(status.uptime_ms));
     let endpoints = &status.endpoints;
     for (whom, endpoint) in [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)] {
         if let Some(endpoint) = endpoint {
-            let _ = writeln!(text, "requests for {whom}: {endpoint}");
+            let _ = writeln!(text, "requests for {whom}: {}", escape::line(endpoint));
         }
     }
     text.push('\n');
@@ -58,7 +55,7 @@ fn table(status: &Status) -> String {
     let rows: Vec<[String; 7]> = std::iter::once(header).chain(status.services.iter().map(row)).collect();
     text.push_str(&aligned(&rows));
     for (worker, counters) in &status.counters {
-        let _ = writeln!(text, "\n{worker}");
+        let _ = writeln!(text, "\n{}", escape::line(worker));
         text.push_str(&grouped(counters));
     }
     if status.orphans_reaped > 0 {
@@ -78,6 +75,7 @@ fn row(service: &ServiceStatus) -> [String; 7] {
         service.restarts.to_string(),
         or_dash(service.last_exit.as_ref().map(ToString::to_string)),
     ]
+    .map(|cell| escape::line(&cell))
 }
 
 fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
@@ -210,6 +208,23 @@ mod tests {
 
         orphans reaped: 2
         ");
+    }
+
+    #[test]
+    fn nothing_that_a_service_is_called_or_ended_by_forges_a_line_or_commands_the_terminal() {
+        let service = ServiceStatus {
+            name: "na\u{1b}me".into(),
+            instance: 1,
+            kind: "ki\nnd".into(),
+            state: "waiting".into(),
+            pid: None,
+            uptime_ms: None,
+            restarts: 0,
+            last_exit: Some(LastExit::NotStarted("no\rpe".into())),
+        };
+        let cells = row(&service);
+        assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));
+        assert!(cells[6].contains(r"no\rpe"), "{}", cells[6]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::SOCKET_NAME;
 use super::protocol::{Command, Status, VERSION};
+use crate::sys::identity;
 
 /// How long one read or write may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +30,29 @@ pub enum ClientError {
         path: PathBuf,
         /// The system's answer.
         cause: io::Error,
+    },
+    /// The system keeps us out.
+    #[error(
+        "cannot reach the torus at {}: {cause}\nhint: it belongs to another user: run this as root or as that user",
+        path.display()
+    )]
+    Forbidden {
+        /// The control socket.
+        path: PathBuf,
+        /// The system's answer.
+        cause: io::Error,
+    },
+    /// Somebody listens there whom we have no reason to believe.
+    #[error(
+        "the socket {} belongs to somebody else, uid {uid}: it is not asked\nhint: name the runtime directory of your \
+         own torus with --runtime-dir",
+        path.display()
+    )]
+    Stranger {
+        /// The control socket.
+        path: PathBuf,
+        /// Who listens there.
+        uid: u32,
     },
     /// The conversation broke off.
     #[error("the torus at {} did not answer: {cause}", path.display())]
@@ -64,13 +88,55 @@ pub fn status(directory: &Path) -> Result<Status, ClientError> {
 }
 
 fn ask(path: &Path, command: Command) -> Result<String, ClientError> {
-    let mut socket =
-        UnixStream::connect(path).map_err(|cause| ClientError::NotRunning { path: path.to_owned(), cause })?;
+    let mut socket = UnixStream::connect(path).map_err(|cause| unreached(path.to_owned(), cause))?;
     let silent = |cause| ClientError::Silent { path: path.to_owned(), cause };
+    let uid = identity::peer_uid(&socket).map_err(silent)?;
+    if !is_believed(uid, identity::effective_uid()) {
+        return Err(ClientError::Stranger { path: path.to_owned(), uid });
+    }
     socket.set_read_timeout(Some(PATIENCE)).map_err(silent)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
     socket.write_all(command.to_line().as_bytes()).map_err(silent)?;
     let mut line = String::new();
     BufReader::new(socket.take(REPLY_BYTES_MAX)).read_line(&mut line).map_err(silent)?;
     if line.ends_with('\n') { Ok(line) } else { Err(silent(io::ErrorKind::UnexpectedEof.into())) }
+}
+
+fn unreached(path: PathBuf, cause: io::Error) -> ClientError {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Forbidden { path, cause },
+        _ => ClientError::NotRunning { path, cause },
+    }
+}
+
+/// Whether `own` believes what `listener` says: it is the same user or root. Root asks whom it likes, as it names the
+/// directory itself.
+fn is_believed(listener: u32, own: u32) -> bool {
+    listener == 0 || listener == own || own == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_our_own_user_are_believed() {
+        let own = 1_000;
+        assert!(is_believed(own, own) && is_believed(0, own) && is_believed(own, 0));
+        assert!(!is_believed(1_001, own));
+    }
+
+    #[test]
+    fn the_user_at_the_other_end_of_a_socket_is_known() {
+        let (_there, here) = UnixStream::pair().unwrap();
+        assert_eq!(identity::peer_uid(&here).unwrap(), identity::effective_uid());
+    }
+
+    #[test]
+    fn a_socket_of_another_user_is_no_sign_that_nothing_runs() {
+        let denied = io::Error::from_raw_os_error(13);
+        let text = unreached("/run/torus/control.sock".into(), denied).to_string();
+        assert!(text.starts_with("cannot reach the torus at /run/torus/control.sock: Permission denied"), "{text}");
+        assert!(text.ends_with("run this as root or as that user"), "{text}");
+    }
 }

@@ -77,7 +77,7 @@ pub struct Server {
 impl Server {
     /// Makes the runtime directory ours and listens there, for our user alone.
     pub fn bind(directory: &Path) -> Result<Self, BindError> {
-        runtime::prepare(directory)?;
+        runtime::prepare(directory, SOCKET_NAME)?;
         let path = directory.join(SOCKET_NAME);
         let failed = |cause| BindError::Socket { path: path.clone(), cause };
         let lock = match runtime::lock(directory).map_err(failed)? {

@@ -39,11 +39,11 @@ pub enum HouseEvent {
 /// How the house is, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Not everything has been running yet.
+    /// The bus does not serve yet, or it is still open how a service's start ends.
     Starting,
     /// Everything runs.
     Running,
-    /// Everything was running once; something is not at present.
+    /// Something that should run does not.
     Degraded,
     /// An orderly stop is under way.
     Stopping,
@@ -74,7 +74,7 @@ pub struct House {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Up { complete_once: bool },
+    Up { settled: bool },
     StoppingServices { kill_services_at: Option<Instant>, kill_all_at: Instant },
     StoppingBus { kill_all_at: Instant },
     Killing,
@@ -85,7 +85,7 @@ impl House {
     /// A house in which nothing was started yet.
     pub fn new(tiers: impl IntoIterator<Item = Tier>, policy: Policy) -> Self {
         let members = tiers.into_iter().map(|tier| (tier, Service::NEW)).collect();
-        Self { members, phase: Phase::Up { complete_once: false }, policy }
+        Self { members, phase: Phase::Up { settled: false }, policy }
     }
 
     /// An instance's present state.
@@ -97,11 +97,17 @@ impl House {
     pub fn condition(&self) -> Condition {
         match self.phase {
             Phase::Up { .. } if self.all_running() => Condition::Running,
-            Phase::Up { complete_once: true } => Condition::Degraded,
-            Phase::Up { complete_once: false } => Condition::Starting,
+            Phase::Up { settled: true } => Condition::Degraded,
+            Phase::Up { settled: false } => Condition::Starting,
             Phase::StoppingServices { .. } | Phase::StoppingBus { .. } | Phase::Killing => Condition::Stopping,
             Phase::Down => Condition::Down,
         }
+    }
+
+    /// Whether the start is over: the bus has been running, and every service beside it was running or had shown that a
+    /// restart at once does not help. A service that cannot start must not hide that the bus serves.
+    pub fn settled(&self) -> bool {
+        self.phase == (Phase::Up { settled: true })
     }
 
     /// When to send the next [`HouseEvent::Tick`]; `None` while nothing waits for time.
@@ -161,8 +167,8 @@ impl House {
 
     /// Enters the phases that only wait for instances to be ready or gone.
     fn advance(&mut self, now: Instant, jitter: Jitter, actions: &mut Vec<(Id, Action)>) {
-        if self.phase == (Phase::Up { complete_once: false }) && self.all_running() {
-            self.phase = Phase::Up { complete_once: true };
+        if self.phase == (Phase::Up { settled: false }) && self.members.iter().all(has_settled) {
+            self.phase = Phase::Up { settled: true };
         }
         if let Phase::StoppingServices { kill_all_at, .. } = self.phase
             && self.stopped(Some(Tier::Service))
@@ -197,7 +203,7 @@ impl House {
     }
 
     fn all_running(&self) -> bool {
-        self.members.iter().all(|(_, service)| matches!(service.state, State::Running { .. }))
+        self.members.iter().all(|(_, service)| is_running(service))
     }
 
     fn stopped(&self, tier: Option<Tier>) -> bool {
@@ -208,6 +214,18 @@ impl House {
 
 /// No stop takes longer than this, whatever the policy says: adding it to an instant cannot overflow.
 const STOP_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A service that died twice is not waited for: the second time already, it waits to be started again.
+fn has_settled((tier, service): &(Tier, Service)) -> bool {
+    match tier {
+        Tier::Bus => is_running(service),
+        Tier::Service => is_running(service) || service.deaths > 1,
+    }
+}
+
+fn is_running(service: &Service) -> bool {
+    matches!(service.state, State::Running { .. })
+}
 
 fn due(service: &Service) -> Option<Instant> {
     match service.state {
@@ -231,7 +249,7 @@ mod tests {
     const BUS: Id = 0;
     const HELLO: Id = 1;
 
-    /// A house on a virtual clock, with a bus worker first and services after it, all of them up.
+    /// A house on a virtual clock, with a bus worker first and services after it.
     struct Sim {
         house: House,
         now: Instant,
@@ -239,11 +257,16 @@ mod tests {
     }
 
     impl Sim {
-        fn up(services: usize) -> Self {
+        fn begin(services: usize) -> Self {
             let tiers = std::iter::once(Tier::Bus).chain(std::iter::repeat_n(Tier::Service, services));
             let mut sim =
                 Self { house: House::new(tiers, POLICY), now: Instant::now(), alive: vec![false; services + 1] };
             sim.after(0, HouseEvent::Start);
+            sim
+        }
+
+        fn up(services: usize) -> Self {
+            let mut sim = Self::begin(services);
             for id in 0..=services {
                 assert_eq!(sim.house.condition(), Condition::Starting);
                 sim.after(1, HouseEvent::Ready(id));
@@ -314,6 +337,31 @@ mod tests {
         sim.after(10, HouseEvent::Died(HELLO));
         assert_eq!(sim.house.condition(), Condition::Degraded);
         assert_eq!(sim.house.deadline(), Some(sim.now + POLICY.backoff_min));
+    }
+
+    #[test]
+    fn a_service_that_cannot_start_leaves_the_house_degraded_once_the_bus_runs() {
+        let mut sim = Sim::begin(2);
+        sim.after(0, HouseEvent::Died(HELLO));
+        sim.after(0, HouseEvent::Died(HELLO));
+        sim.after(1, HouseEvent::Ready(2));
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Starting, false));
+        sim.after(1, HouseEvent::Ready(BUS));
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Degraded, true));
+        sim.after(100, HouseEvent::Tick);
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Degraded, true));
+        sim.after(1, HouseEvent::Ready(HELLO));
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Running, true));
+    }
+
+    #[test]
+    fn a_service_that_died_once_is_still_waited_for() {
+        let mut sim = Sim::begin(1);
+        sim.after(1, HouseEvent::Ready(BUS));
+        sim.after(0, HouseEvent::Died(HELLO));
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Starting, false));
+        sim.after(1, HouseEvent::Ready(HELLO));
+        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Running, true));
     }
 
     proptest! {

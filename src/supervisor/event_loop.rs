@@ -10,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::instance::{Ground, Instance, Ready};
-use super::plan;
+use super::{Up, plan};
 use crate::config::Config;
-use crate::control::{Command, Endpoints, LastExit, Query, Reply, Server, ServiceStatus, Status, VERSION};
+use crate::control::{Command, LastExit, Query, Reply, Server, ServiceStatus, Status, VERSION};
 use crate::lifecycle::{Action, Condition, House, HouseEvent, Id, Jitter, State};
 use crate::sys::{identity, notify, signals, wait};
 
@@ -42,7 +42,7 @@ impl Supervisor {
     }
 
     /// Starts everything, and returns when an orderly stop is complete.
-    pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Endpoints)) -> io::Result<()> {
+    pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -52,11 +52,12 @@ impl Supervisor {
 
         self.take(HouseEvent::Start);
         while self.house.condition() != Condition::Down {
-            if self.house.condition() == Condition::Running
+            if self.house.settled()
                 && let Some(on_up) = on_up.take()
             {
                 told(notify::manager_ready());
-                on_up(&self.ground.listeners.endpoints());
+                let complete = self.house.condition() == Condition::Running;
+                on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
             }
             let deadline = self.house.deadline();
             tokio::select! {
@@ -101,7 +102,10 @@ impl Supervisor {
                 match action {
                     Action::Spawn => events.extend(self.spawn(id)),
                     Action::Terminate => self.with_process(id, signals::terminate_group),
-                    Action::Kill => self.with_process(id, signals::kill_group),
+                    Action::Kill => {
+                        self.log_kill(id, event);
+                        self.with_process(id, signals::kill_group);
+                    }
                 }
             }
         }
@@ -129,6 +133,16 @@ impl Supervisor {
     fn with_process(&self, id: Id, act: fn(crate::sys::Pid)) {
         if let Some(process) = &self.instances[id].process {
             act(process.pid);
+        }
+    }
+
+    fn log_kill(&self, id: Id, event: HouseEvent) {
+        let Instance { unit, process, .. } = &self.instances[id];
+        let (service, instance) = (unit.name.as_str(), unit.instance);
+        let pid = process.as_ref().map(|process| tracing::field::display(process.pid));
+        match event {
+            HouseEvent::Stop => tracing::warn!(service, instance, pid, "killed"),
+            _ => tracing::warn!(service, instance, pid, "did not stop in time: killed"),
         }
     }
 

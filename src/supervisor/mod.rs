@@ -29,6 +29,15 @@ pub struct Options {
     pub runtime_directory: PathBuf,
 }
 
+/// What is there when the start is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// Where the bus is reached.
+    pub endpoints: Endpoints,
+    /// Whether every service runs; the bus does in any case.
+    pub complete: bool,
+}
+
 /// Why a supervisor could not begin. Nothing was started then.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -50,8 +59,8 @@ pub enum StartError {
 
 /// Supervises until an orderly stop (SIGTERM or SIGINT) is complete.
 ///
-/// `on_up` is called once, when everything has reached Running for the first time.
-pub fn run(options: Options, on_up: impl FnOnce(&Endpoints)) -> Result<(), StartError> {
+/// `on_up` is called once, when the bus serves and every service either runs or has died again after its first restart.
+pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<(), StartError> {
     let system = |what| move |cause| StartError::System { what, cause };
     let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;

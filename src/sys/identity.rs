@@ -1,13 +1,20 @@
 //! Who this process is, and what falls to it.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use nix::sys::prctl;
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, getpid};
 
 /// The user that this process acts as.
 pub fn effective_uid() -> u32 {
     geteuid().as_raw()
+}
+
+/// The user who made the other end of a Unix socket (unix(7), SO_PEERCRED).
+pub fn peer_uid(socket: &impl AsFd) -> io::Result<u32> {
+    Ok(getsockopt(socket, sockopt::PeerCredentials)?.uid())
 }
 
 /// This process.

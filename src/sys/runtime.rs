@@ -11,16 +11,34 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::identity::effective_uid;
 
+/// Bytes of a socket's path: `sun_path` without its closing zero (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// Why a runtime directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// It cannot be made or looked at.
-    #[error("cannot use the runtime directory {}: {cause}", path.display())]
+    #[error(
+        "cannot use the runtime directory {}: {cause}\nhint: name another one with --runtime-dir or TORUS_RUNTIME_DIR",
+        path.display()
+    )]
     Unusable {
         /// The directory.
         path: PathBuf,
         /// The system's answer.
         cause: io::Error,
+    },
+    /// A socket's address has room for 107 bytes (unix(7)).
+    #[error(
+        "the runtime directory {} has too long a name: its socket's path would have {bytes} bytes, \
+         {SOCKET_PATH_BYTES_MAX} is the most\nhint: name a shorter one with --runtime-dir or TORUS_RUNTIME_DIR",
+        path.display()
+    )]
+    TooLong {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes of the socket's path.
+        bytes: usize,
     },
     /// Another user could put a socket of his own there.
     #[error(
@@ -58,23 +76,38 @@ pub enum Locking {
 /// XDG_RUNTIME_DIR/torus, else /tmp/torus-UID.
 pub fn directory(explicit: Option<&Path>) -> PathBuf {
     let from = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let uid = effective_uid();
     explicit
         .map(Path::to_owned)
         .or_else(|| from("TORUS_RUNTIME_DIR"))
-        .or_else(|| (uid == 0).then(|| PathBuf::from("/run/torus")))
+        .or_else(|| (effective_uid() == 0).then(|| PathBuf::from("/run/torus")))
         .or_else(|| from("XDG_RUNTIME_DIR").map(|parent| parent.join("torus")))
-        .unwrap_or_else(|| PathBuf::from(format!("/tmp/torus-{uid}")))
+        .unwrap_or_else(fallback)
 }
 
-/// Makes the directory for its owner alone, or finds it made and safe.
-pub fn prepare(path: &Path) -> Result<(), RuntimeError> {
+fn fallback() -> PathBuf {
+    PathBuf::from(format!("/tmp/torus-{}", effective_uid()))
+}
+
+/// Makes the directory for its owner alone, or finds it made and safe, with room for a socket of that name.
+pub fn prepare(path: &Path, socket: &str) -> Result<(), RuntimeError> {
+    let bytes = path.join(socket).as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(RuntimeError::TooLong { path: path.to_owned(), bytes });
+    }
+    // Anybody may have put a link of that name into /tmp; every other directory is of the user's own choice.
+    make(path, path != fallback())
+}
+
+fn make(path: &Path, may_be_link: bool) -> Result<(), RuntimeError> {
     let unusable = |cause| RuntimeError::Unusable { path: path.to_owned(), cause };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-    let found = path.metadata().map_err(unusable)?;
+    let found = if may_be_link { path.metadata() } else { path.symlink_metadata() }.map_err(unusable)?;
+    if !found.is_dir() {
+        return Err(unusable(io::ErrorKind::NotADirectory.into()));
+    }
     let mode = found.mode() & 0o7777;
-    let sticky_or_private = mode & 0o1000 != 0 || mode & 0o022 == 0;
-    if ![0, effective_uid()].contains(&found.uid()) || !sticky_or_private {
+    // A sticky directory is no safer: others may put there what is missing.
+    if found.uid() != effective_uid() || mode & 0o022 != 0 {
         return Err(RuntimeError::Unsafe { path: path.to_owned(), owner: found.uid(), mode });
     }
     Ok(())
@@ -120,7 +153,7 @@ mod tests {
     #[test]
     fn the_directory_is_made_for_its_owner_alone() {
         let scratch = Scratch::new("private");
-        prepare(&scratch.0.join("deeper")).unwrap();
+        prepare(&scratch.0.join("deeper"), "socket").unwrap();
         assert_eq!(scratch.0.join("deeper").metadata().unwrap().mode() & 0o777, 0o700);
     }
 
@@ -128,15 +161,37 @@ mod tests {
     fn a_directory_that_others_may_write_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let scratch = Scratch::new("open");
-        prepare(&scratch.0).unwrap();
-        std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(prepare(&scratch.0), Err(RuntimeError::Unsafe { .. })));
+        prepare(&scratch.0, "socket").unwrap();
+        for mode in [0o777, 0o1777, 0o770, 0o702] {
+            std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(prepare(&scratch.0, "socket"), Err(RuntimeError::Unsafe { .. })), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_link_will_do_only_where_nobody_else_can_have_put_it() {
+        let scratch = Scratch::new("link");
+        prepare(&scratch.0.join("real"), "socket").unwrap();
+        let link = scratch.0.join("link");
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        make(&link, true).unwrap();
+        assert!(matches!(make(&link, false), Err(RuntimeError::Unusable { .. })));
+    }
+
+    #[test]
+    fn a_directory_with_no_room_for_the_socket_in_its_name_is_refused_before_it_is_made() {
+        let scratch = Scratch::new("long");
+        let room = SOCKET_PATH_BYTES_MAX - scratch.0.as_os_str().len() - "//socket".len();
+        prepare(&scratch.0.join("x".repeat(room)), "socket").unwrap();
+        let long = scratch.0.join("x".repeat(room + 1));
+        assert!(matches!(prepare(&long, "socket"), Err(RuntimeError::TooLong { bytes: 108, .. })));
+        assert!(!long.exists());
     }
 
     #[test]
     fn the_lock_is_had_by_one_at_a_time() {
         let scratch = Scratch::new("lock");
-        prepare(&scratch.0).unwrap();
+        prepare(&scratch.0, "socket").unwrap();
         let held = lock(&scratch.0).unwrap();
         assert!(matches!(held, Locking::Ours(_)));
         let us = std::process::id();

@@ -15,7 +15,12 @@ import signal
 import socket as sockets
 import sys
 
-import zmq
+try:
+    import zmq
+except ImportError:
+    print("cannot serve: this Python has no zmq (pyzmq)", file=sys.stderr)
+    print(f"hint: apt-get install python3-zmq, then /usr/bin/python3 {sys.argv[0]}", file=sys.stderr)
+    sys.exit(1)
 
 
 def main():

@@ -10,7 +10,12 @@ back-ends serve, so they are counted as they arrive.
 
 import sys
 
-import zmq
+try:
+    import zmq
+except ImportError:
+    print("cannot ask anybody: this Python has no zmq (pyzmq)", file=sys.stderr)
+    print(f"hint: apt-get install python3-zmq, then /usr/bin/python3 {sys.argv[0]}", file=sys.stderr)
+    sys.exit(1)
 
 REQUESTS = 5
 REPLY_MS_MAX = 5000
