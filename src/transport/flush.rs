@@ -57,7 +57,11 @@ pub(super) fn one<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Rc<Link>) {
                 tokio::task::spawn_local(when_writable(hub.clone(), link.clone()));
                 return;
             }
-            // The reader meets the same end of the connection, or has; but it may be paused.
+            // The reader would meet the same end of the connection. But what it has read already is still to be used.
+            Err(_) if link.unused.get() && !link.paused.get() => {
+                link.gone.set(true);
+                return link.blocked.set(true);
+            }
             Err(_) => {
                 drop(core);
                 return hub.drop_peer(link, None);

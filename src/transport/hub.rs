@@ -67,6 +67,10 @@ pub(super) struct Link {
     /// Whether a task waits for the socket to take bytes again.
     pub(super) blocked: Cell<bool>,
     pub(super) paused: Cell<bool>,
+    /// Whether bytes were read that are not used yet and are not a mere piece of a message.
+    pub(super) unused: Cell<bool>,
+    /// Whether writing has failed, so that the connection ends when those are used.
+    pub(super) gone: Cell<bool>,
     /// When bytes last came.
     pub(super) heard: Cell<Millis>,
     /// When the PING was sent that nothing has come after.
@@ -152,6 +156,8 @@ impl<C: Core + 'static> Hub<C> {
             resume: Bell::default(),
             blocked: Cell::new(false),
             paused: Cell::new(false),
+            unused: Cell::new(false),
+            gone: Cell::new(false),
             heard: Cell::new(now),
             pinged: Cell::new(None),
             heartbeats: Cell::new(false),

@@ -73,6 +73,14 @@ impl Intake {
         }
     }
 
+    /// Makes what was kept the whole of what is there, without reading.
+    pub(super) fn resume(&mut self, shared: &mut [u8]) {
+        if let Kept::Piece(piece) = &self.kept {
+            shared[..piece.len()].copy_from_slice(piece);
+            self.shared = piece.len();
+        }
+    }
+
     /// All that is there, to be looked through.
     pub(super) fn bytes<'a>(&mut self, shared: &'a mut [u8]) -> Unused<'a> {
         match &mut self.kept {

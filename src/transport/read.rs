@@ -16,6 +16,8 @@ use crate::wire::{Session, Step, WireError};
 /// Bytes after which a reader lets the others have their turn, the flusher above all: a peer that always has more would
 /// else fill the queues of those it sends to before anything of them is written.
 const TURN_BYTES: usize = 32 << 10;
+/// Messages after which it does so even in the midst of what it has read: the smallest ones are the most work.
+const TURN_MESSAGES: usize = 256;
 /// Bytes that may be queued for a peer in any case before answering its PINGs is given up, however low its bound is.
 const ANSWERS_BYTES_MAX: usize = 64 << 10;
 
@@ -57,17 +59,25 @@ async fn read<C: Core + 'static>(hub: &Rc<Hub<C>>, link: &Link, mut half: OwnedR
                 return Poll::Ready(Ok(Turn::Pause));
             }
             let mut shared = hub.shared.borrow_mut();
-            let bytes = match ready!(intake.poll_fill(context, &mut half, &mut shared, credit)) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
-                Ok(bytes) => bytes,
+            let bytes = if link.unused.get() {
+                intake.resume(&mut shared);
+                0
+            } else {
+                match ready!(intake.poll_fill(context, &mut half, &mut shared, credit)) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(End::Closed)),
+                    Ok(bytes) => bytes,
+                }
             };
             hub.counts.bytes_in.add(bytes as u64);
-            ingest(hub, link, &mut session, &mut intake, &mut shared)?;
-            Poll::Ready(Ok(if bytes >= TURN_BYTES.min(credit) { Turn::Yield } else { Turn::Wait }))
+            let more = ingest(hub, link, &mut session, &mut intake, &mut shared)?;
+            link.unused.set(more);
+            Poll::Ready(Ok(if more || bytes >= TURN_BYTES.min(credit) { Turn::Yield } else { Turn::Wait }))
         });
         match turn.await {
+            Ok(_) if link.gone.get() && !link.unused.get() => return End::Closed,
             Ok(Turn::Wait) => {}
             Ok(Turn::Yield) => tokio::task::yield_now().await,
+            Ok(Turn::Pause) if link.gone.get() => return End::Closed,
             Ok(Turn::Pause) => pause(hub, link).await,
             Err(end) => return end,
         }
@@ -92,21 +102,26 @@ async fn pause<C: Core + 'static>(hub: &Hub<C>, link: &Link) {
     link.pinged.set(None);
 }
 
-/// Takes the whole messages out of what has been read and gives them to the core.
+/// Takes the whole messages out of what has been read and gives them to the core, as many as make a turn; tells whether
+/// there may be more.
 fn ingest<C: Core + 'static>(
     hub: &Hub<C>,
     link: &Link,
     session: &mut Session,
     intake: &mut Intake,
     shared: &mut [u8],
-) -> Result<(), End> {
+) -> Result<bool, End> {
     let now = hub.now();
     link.heard.set(now);
     link.pinged.set(None);
     let mut answers = Vec::new();
     let mut core = hub.core.borrow_mut();
     let mut bytes = intake.bytes(shared);
+    let mut messages = 0;
     let outcome = loop {
+        if messages == TURN_MESSAGES {
+            break Ok(0);
+        }
         match session.step(bytes.as_mut(), &mut answers) {
             Ok(Step::NeedMore { bytes: needed }) => break Ok(needed),
             Ok(Step::Skip { bytes: used }) => bytes.skip(used),
@@ -121,6 +136,7 @@ fn ingest<C: Core + 'static>(
             Ok(Step::Message { range }) => {
                 let message: Message<'_> = bytes.take(range);
                 core.message(link.peer, message, now);
+                messages += 1;
             }
             Err(error) => break Err(End::Wire(error)),
         }
@@ -155,5 +171,5 @@ fn ingest<C: Core + 'static>(
         hub.relieve_memory();
     }
     // It may have been this one that had to go.
-    if hub.link(link.peer).is_none() { Err(End::Closed) } else { Ok(()) }
+    if hub.link(link.peer).is_none() { Err(End::Closed) } else { Ok(messages == TURN_MESSAGES) }
 }

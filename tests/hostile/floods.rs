@@ -84,7 +84,7 @@ fn a_crowd_that_sends_the_smallest_requests_there_are_keeps_nobody_from_being_se
     let house = House::with("front: 0, back: 0, waiting_max: 1000", "{ memory_bytes_max: 33554432 }");
     // A request of two bytes: one empty frame.
     let requests = [0u8, 0].repeat(1900);
-    let mut crowd: Vec<Peer> = (0..50).map(|_| Peer::joined(&house, Door::Front, b"")).collect();
+    let mut crowd: Vec<Peer> = (0..200).map(|_| Peer::joined(&house, Door::Front, b"")).collect();
     under_attack(&house, || {
         for peer in &mut crowd {
             let _ = peer.try_say(&requests);
