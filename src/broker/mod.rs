@@ -20,6 +20,19 @@ use crate::wire::PeerInfo;
 /// Milliseconds on the worker's own clock, from an origin of its choice.
 pub type Millis = u64;
 
+/// The worker's clock: asked by those alone who need to know the time.
+pub trait Clock {
+    /// The time of everything that happens in one turn of the loop.
+    fn now(&self) -> Millis;
+}
+
+/// A clock that stands still.
+impl Clock for Millis {
+    fn now(&self) -> Millis {
+        *self
+    }
+}
+
 /// Which of a worker's doors (listening sockets) a peer came through, in the order in which the worker opened them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Door(pub usize);
@@ -68,13 +81,13 @@ pub trait Core {
     fn joined(&mut self, peer: PeerId, door: Door, info: &PeerInfo);
 
     /// A peer that has joined sent a whole message.
-    fn message(&mut self, peer: PeerId, message: Message<'_>, now: Millis);
+    fn message(&mut self, peer: PeerId, message: Message<'_>, clock: &impl Clock);
 
     /// `messages` of those queued for the peer have been written to its socket, whole.
     fn written(&mut self, peer: PeerId, messages: u64);
 
     /// The peer is gone; it may never have joined. What was queued for it is lost.
-    fn left(&mut self, peer: PeerId, now: Millis);
+    fn left(&mut self, peer: PeerId, clock: &impl Clock);
 
     /// How many bytes may be read from the peer now. With none, it is to pause until [`Core::resumed`] names it.
     fn credit(&mut self, peer: PeerId) -> usize;

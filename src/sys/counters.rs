@@ -5,6 +5,9 @@
 //! reader and writer need to agree on nothing but this file. The reader trusts nothing that it finds there: the
 //! memory is sealed in size, names are bounded and checked, values are just numbers.
 //!
+//! The values lie side by side, apart from the names: a writer that wakes to count a message or two finds them in few
+//! lines of the cache.
+//!
 //! One writer, any readers: values are single relaxed atomic words, so a reader sees each of them whole, at an instant
 //! of its own.
 
@@ -23,9 +26,12 @@ pub const COUNTERS_MAX: usize = 127;
 pub const NAME_BYTES_MAX: usize = 56;
 
 /// "TORUSCT" and the layout's version, as the first word of the memory.
-const MAGIC: u64 = u64::from_be_bytes(*b"TORUSCT\x01");
-const SLOT_BYTES: usize = NAME_BYTES_MAX + 8;
-const TABLE_BYTES: usize = SLOT_BYTES * (COUNTERS_MAX + 1);
+const MAGIC: u64 = u64::from_be_bytes(*b"TORUSCT\x02");
+/// Where the values begin, in words; the names follow them.
+const VALUES: usize = 1;
+const NAMES: usize = VALUES + COUNTERS_MAX;
+const NAME_WORDS: usize = NAME_BYTES_MAX / 8;
+const TABLE_BYTES: usize = (NAMES + NAME_WORDS * COUNTERS_MAX) * 8;
 
 /// A mapped table of counters.
 #[derive(Debug)]
@@ -97,7 +103,7 @@ impl Counters {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(refused());
         }
-        for slot in 1..=COUNTERS_MAX {
+        for slot in 0..COUNTERS_MAX {
             match self.name(slot) {
                 Some(known) if known == name => return Ok(self.value(slot)),
                 Some(_) => {}
@@ -106,7 +112,7 @@ impl Counters {
                     bytes[..name.len()].copy_from_slice(name.as_bytes());
                     for (word, chunk) in bytes.chunks_exact(8).enumerate().rev() {
                         let value = u64::from_ne_bytes(chunk.try_into().expect("chunks of eight"));
-                        self.word(slot * SLOT_BYTES / 8 + word).store(value, Ordering::Release);
+                        self.word(NAMES + slot * NAME_WORDS + word).store(value, Ordering::Release);
                     }
                     return Ok(self.value(slot));
                 }
@@ -117,7 +123,7 @@ impl Counters {
 
     /// Every registered counter with its present value, in order of registration.
     pub fn snapshot(&self) -> Vec<(String, u64)> {
-        (1..=COUNTERS_MAX)
+        (0..COUNTERS_MAX)
             .map_while(|slot| self.name(slot).map(|name| (name, self.value(slot).load(Ordering::Relaxed))))
             .collect()
     }
@@ -140,13 +146,13 @@ impl Counters {
     }
 
     fn value(&self, slot: usize) -> &AtomicU64 {
-        self.word((slot + 1) * SLOT_BYTES / 8 - 1)
+        self.word(VALUES + slot)
     }
 
     fn name(&self, slot: usize) -> Option<String> {
         let mut bytes = [0u8; NAME_BYTES_MAX];
         for (word, chunk) in bytes.chunks_exact_mut(8).enumerate() {
-            chunk.copy_from_slice(&self.word(slot * SLOT_BYTES / 8 + word).load(Ordering::Acquire).to_ne_bytes());
+            chunk.copy_from_slice(&self.word(NAMES + slot * NAME_WORDS + word).load(Ordering::Acquire).to_ne_bytes());
         }
         let length = bytes.iter().position(|&b| b == 0).unwrap_or(NAME_BYTES_MAX);
         let name = &bytes[..length];

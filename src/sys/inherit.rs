@@ -4,9 +4,10 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 /// The listening sockets that were passed (`LISTEN_FDS`), with their names (`LISTEN_FDNAMES`), in order.
@@ -47,28 +48,36 @@ impl CommandSocket {
         Ok(())
     }
 
-    /// Waits until the supervisor is gone. Needs a tokio runtime.
-    pub async fn supervisor_gone(&self) -> io::Result<()> {
-        fcntl(&self.0, FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-        // SAFETY: the descriptor is borrowed from `self`, so it stays open, and the same, while it is registered.
-        let socket = unsafe { tokio::io::unix::AsyncFd::register(self.0.as_fd()) }.map_err(io::Error::from)?;
+    /// Has [`CommandSocket::is_ended`] return at once.
+    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+        fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(())
+    }
+
+    /// Whether the supervisor is gone.
+    pub(super) fn is_ended(&self) -> bool {
         let mut packet = [0; 64];
         loop {
-            let mut guard = socket.readable().await?;
-            match guard.try_io(|fd| Ok(recv(fd.get_ref().as_raw_fd(), &mut packet, MsgFlags::empty())?)) {
-                Ok(Ok(0)) => return Ok(()),
-                Ok(Err(error)) => return Err(error),
+            match recv(self.0.as_raw_fd(), &mut packet, MsgFlags::empty()) {
+                Ok(0) => return true,
                 // No command is defined yet; one from a later supervisor is not for us.
-                Ok(Ok(_)) | Err(_) => {}
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(cause) => return cause != Errno::EAGAIN,
             }
         }
+    }
+}
+
+impl AsFd for CommandSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
 /// Owns an inherited descriptor; children of ours do not get it.
 fn take(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: only the number is used, to ask whether such a descriptor is open.
-    let open = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let open = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(open, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     // SAFETY: it is open, it was passed for us to take, and each is taken once, as the module says.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

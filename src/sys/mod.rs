@@ -8,10 +8,12 @@ pub mod limits;
 pub mod listen;
 pub mod net;
 pub mod notify;
+pub mod poller;
 pub mod privileges;
 pub mod runtime;
 pub mod signals;
 pub mod spawn;
+pub mod stop;
 pub mod timer;
 pub mod wait;
 

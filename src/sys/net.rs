@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use bytes::BytesMut;
 use nix::errno::Errno;
-use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// Has the kernel find out by itself that the other side is gone: it probes after `idle_ms` of silence and gives the
 /// connection up when probes or written bytes stay unanswered for `timeout_ms`.
@@ -18,9 +20,15 @@ pub fn probe_half_open(socket: &impl AsFd, idle_ms: u64, timeout_ms: u64) -> nix
     setsockopt(socket, sockopt::TcpUserTimeout, &u32::try_from(timeout_ms).unwrap_or(u32::MAX))
 }
 
-/// Ends both directions of a connection; whoever waits on it wakes up. One that is at its end already stays so.
-pub fn shut_down(socket: &impl AsFd) {
-    let _ = shutdown(socket.as_fd().as_raw_fd(), Shutdown::Both);
+/// Reads from the socket to the end of `bytes`, at most as much as there is room for; tells how many came.
+pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> {
+    let room = bytes.spare_capacity_mut();
+    // SAFETY: the room is memory of ours, and the kernel writes within it.
+    let read = unsafe { libc::recv(socket.as_fd().as_raw_fd(), room.as_mut_ptr().cast(), room.len(), 0) };
+    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: that many bytes behind the present end have just been written.
+    unsafe { bytes.set_len(bytes.len() + read) };
+    Ok(read)
 }
 
 /// Whether the error says that descriptors or memory have run out, of the process or of the machine.

@@ -1,79 +1,60 @@
-//! A timer that wakes a task at a time.
-//!
-//! It is a descriptor of its own (timerfd). The runtime's timers would be part of every wait for events: each wait would
-//! arm and disarm a timer in the kernel and read the clock twice, whether anything is due or not.
+//! A timer that is a descriptor (timerfd): what waits for descriptors waits for it too, and a wait without a time limit
+//! costs nothing to arm.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-/// A timer that is armed for one time, or for none.
+/// A timer that is armed for one time, or for none. Its descriptor can be read when that time has come; nobody has to
+/// read it, since arming the timer again makes that undone.
 #[derive(Debug)]
-pub struct Timer(AsyncFd<Descriptor>);
-
-#[derive(Debug)]
-struct Descriptor(TimerFd);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
+pub struct Timer(TimerFd);
 
 impl Timer {
-    /// A timer that is not armed. Needs a tokio runtime.
+    /// A timer that is not armed.
     pub fn new() -> io::Result<Self> {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        // SAFETY: the registration owns the descriptor, so it stays open, and the same, while it is registered.
-        let registered = unsafe { AsyncFd::register_with_interest(Descriptor(timer), Interest::READABLE) };
-        Ok(Self(registered?))
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
     }
 
     /// Arms the timer, whatever it was armed for.
     pub fn arm(&self, after: Duration) -> io::Result<()> {
         // Zero would disarm it.
         let after = TimeSpec::from(after.max(Duration::from_nanos(1)));
-        Ok(self.0.get_ref().0.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?)
+        Ok(self.0.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?)
     }
+}
 
-    /// Disarms the timer.
-    pub fn disarm(&self) -> io::Result<()> {
-        Ok(self.0.get_ref().0.unset()?)
-    }
-
-    /// Waits until the time has come that the timer is armed for.
-    pub async fn expired(&self) -> io::Result<()> {
-        loop {
-            let mut guard = self.0.readable().await?;
-            if let Ok(outcome) = guard.try_io(|timer| Ok(timer.get_ref().0.wait()?)) {
-                return outcome;
-            }
-        }
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Instant;
 
-    #[tokio::test]
-    async fn it_expires_once_for_each_time_that_it_is_armed() {
+    use super::*;
+    use crate::sys::poller::Poller;
+
+    #[test]
+    fn it_wakes_once_when_it_is_time_and_not_before() {
         let timer = Timer::new().unwrap();
-        for after in [Duration::ZERO, Duration::from_millis(1)] {
-            timer.arm(after).unwrap();
-            timer.expired().await.unwrap();
-        }
-        timer.arm(Duration::ZERO).unwrap();
-        timer.disarm().unwrap();
-        tokio::select! {
-            biased;
-            _ = timer.expired() => panic!("it was disarmed"),
-            () = tokio::task::yield_now() => {}
+        let mut poller = Poller::new().unwrap();
+        poller.watch_reads(&timer, 7).unwrap();
+        for _ in 0..2 {
+            let armed = Instant::now();
+            timer.arm(Duration::from_secs(60)).unwrap();
+            timer.arm(Duration::from_millis(20)).unwrap();
+            poller.wait(true).unwrap();
+            assert_eq!((poller.found(), poller.event(0).token), (1, 7));
+            assert!(armed.elapsed() >= Duration::from_millis(20));
+            poller.wait(false).unwrap();
+            assert_eq!(poller.found(), 0);
         }
     }
 }

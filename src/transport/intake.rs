@@ -5,16 +5,14 @@
 //! and a busy one finds its bytes in the cache. A message that is too large for that gets memory of its own, which
 //! grows with what has really come, never with what was announced.
 
-use std::io;
+use std::io::{self, Read};
+use std::net::TcpStream;
 use std::ops::Range;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 
 use crate::broker::Message;
+use crate::sys::net;
 
 /// Bytes of the buffer that all connections share.
 pub(super) const SHARED_BYTES: usize = 64 << 10;
@@ -29,6 +27,14 @@ pub(super) struct Intake {
     kept: Kept,
     /// Bytes, the kept ones included, that lie in the shared buffer now.
     shared: usize,
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled {
+    pub(super) bytes: usize,
+    /// Whether there was room for no more, so that more may be there.
+    pub(super) whole_room: bool,
 }
 
 #[derive(Debug)]
@@ -46,29 +52,24 @@ impl Default for Kept {
 }
 
 impl Intake {
-    /// Reads once, `limit` bytes at most unless they belong to a large message that is under way. Tells how many bytes
-    /// came; 0 is the end of the stream.
-    pub(super) fn poll_fill(
-        &mut self,
-        context: &mut Context<'_>,
-        half: &mut OwnedReadHalf,
-        shared: &mut [u8],
-        limit: usize,
-    ) -> Poll<io::Result<usize>> {
+    /// Reads once, `limit` bytes at most unless they belong to a large message that is under way. No bytes are the end
+    /// of the stream.
+    #[inline]
+    pub(super) fn fill(&mut self, mut stream: &TcpStream, shared: &mut [u8], limit: usize) -> io::Result<Filled> {
         match &mut self.kept {
             Kept::Piece(piece) => {
                 let (front, room) = shared.split_at_mut(piece.len());
                 let limit = limit.min(room.len());
-                let mut room = ReadBuf::new(&mut room[..limit]);
-                ready!(Pin::new(half).poll_read(context, &mut room))?;
+                let read = stream.read(&mut room[..limit])?;
                 front.copy_from_slice(piece);
-                self.shared = piece.len() + room.filled().len();
-                Poll::Ready(Ok(room.filled().len()))
+                self.shared = piece.len() + read;
+                Ok(Filled { bytes: read, whole_room: read == limit })
             }
             Kept::Own { bytes, needed } => {
                 let missing = needed.saturating_sub(bytes.len());
                 bytes.reserve(missing.clamp(1, bytes.len().max(SHARED_BYTES)));
-                pin!(half.read_buf(bytes)).poll(context)
+                let read = net::read_more(stream, bytes)?;
+                Ok(Filled { bytes: read, whole_room: bytes.len() == bytes.capacity() })
             }
         }
     }
@@ -90,10 +91,18 @@ impl Intake {
     }
 
     /// Keeps what was left over, of a message that needs `needed` bytes; tells how much memory that takes.
+    #[inline]
     pub(super) fn keep(&mut self, rest: Unused<'_>, needed: usize) -> u64 {
+        // The usual case: nothing was kept and nothing is left over.
+        if rest.len() == 0 && matches!(&self.kept, Kept::Piece(piece) if piece.capacity() == 0) {
+            return 0;
+        }
+        self.keep_rest(rest, needed)
+    }
+
+    fn keep_rest(&mut self, rest: Unused<'_>, needed: usize) -> u64 {
         let length = rest.len();
         self.kept = match rest {
-            // The usual case, and no allocation: nothing is left over.
             _ if length == 0 => Kept::default(),
             rest if needed <= OWN_BYTES_MIN && length <= OWN_BYTES_MIN => Kept::Piece(rest.as_slice().to_vec()),
             Unused::Own(bytes) => Kept::Own { bytes, needed },
@@ -156,7 +165,7 @@ impl<'a> Unused<'a> {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.as_slice().len()
     }
 

@@ -1,70 +1,84 @@
-//! The timer: one task for all that is due at a time. It sleeps until then, and without end when nothing is.
-
-use std::rc::Rc;
+//! All that is due at a time: handshakes, heartbeats, the core's own. The timer sleeps until then, and without end when
+//! nothing is.
 
 use super::counts::Cut;
 use super::hub::Hub;
-use crate::broker::{Core, Millis};
-use crate::sys::timer::Timer;
+use super::link::Silence;
+use crate::broker::{Clock, Core, Millis};
 use crate::wire;
 
-pub(super) async fn run<C: Core + 'static>(hub: Rc<Hub<C>>, timer: Timer) {
-    loop {
-        // A timer that the kernel cannot arm (it always can) would be late, not fatal.
-        let _ = match hub.armed.get() {
-            Millis::MAX => timer.disarm(),
-            armed => timer.arm(hub.until(armed)),
-        };
-        tokio::select! {
-            _ = timer.expired() => {}
-            () = hub.timer.heard() => continue,
-        }
-        hub.armed.set(Millis::MAX);
-        let now = hub.now();
-        let next = [hub.expire_handshakes(now), heartbeats(&hub, now), tick(&hub, now)];
+/// Looks at all peers within the silence that is answered with a PING: noting when each was last heard would cost every
+/// message, looking when each falls silent would cost every peer. So a PING may come half of that silence later.
+pub(super) const HEARTBEAT_LOOKS: Millis = 4;
+
+impl<C: Core> Hub<C> {
+    /// Does what is due, and finds out when something is again.
+    #[cold]
+    pub(super) fn expire(&mut self) {
+        (self.due, self.armed) = (Millis::MAX, Millis::MAX);
+        let now = self.now();
+        let shut = self.entrances.iter_mut().filter_map(|entrance| entrance.reopen(now)).min();
+        let next = [shut, self.expire_handshakes(), self.heartbeats(), self.tick()];
         if let Some(at) = next.into_iter().flatten().min() {
-            hub.due(at);
+            self.due(at);
         }
-        hub.flush.ring();
     }
-}
 
-fn tick<C: Core + 'static>(hub: &Hub<C>, now: Millis) -> Option<Millis> {
-    let mut core = hub.core.borrow_mut();
-    if core.deadline().is_some_and(|deadline| deadline <= now) {
-        core.tick(now);
+    /// Ends the handshakes that have taken too long; tells when the next will have.
+    fn expire_handshakes(&mut self) -> Option<Millis> {
+        loop {
+            let (peer, began) = self.oldest_handshake()?;
+            let due = began + self.options.handshake_ms_max;
+            if due > self.now() {
+                return Some(due);
+            }
+            self.drop_peer(peer, Some(Cut::HandshakeTimeout.reason()));
+        }
     }
-    core.deadline()
-}
 
-/// Sends PINGs into silence and ends the connections where one stayed unanswered. A peer that is not read now cannot
-/// be heard, so it is not judged.
-fn heartbeats<C: Core + 'static>(hub: &Hub<C>, now: Millis) -> Option<Millis> {
-    let (silence, timeout) = (hub.options.heartbeat_ms, hub.options.heartbeat_timeout_ms);
-    if silence == 0 {
-        return None;
+    /// Sends PINGs into silence and ends the connections where one stayed unanswered. A peer that is not read now cannot
+    /// be heard, so it is not judged.
+    fn heartbeats(&mut self) -> Option<Millis> {
+        let (silence, timeout) = (self.options.heartbeat_ms, self.options.heartbeat_timeout_ms);
+        if silence == 0 {
+            return None;
+        }
+        let pause = silence / HEARTBEAT_LOOKS;
+        let (now, mut next, mut silent) = (self.now(), None::<Millis>, Vec::new());
+        for link in self.links.iter_mut().filter(|link| link.heartbeats) {
+            let due = match link.silence {
+                // What cannot be written cannot be answered, and who is not read cannot be heard.
+                _ if link.paused || link.blocked => now + timeout,
+                Silence::None => {
+                    link.silence = Silence::Since(now);
+                    now + pause
+                }
+                Silence::Pinged(pinged) if now >= pinged + timeout => {
+                    silent.push(link.peer);
+                    continue;
+                }
+                Silence::Pinged(pinged) => pinged + timeout,
+                Silence::Since(since) if now >= since + silence => {
+                    let mut ping = Vec::new();
+                    wire::push_ping(&mut ping);
+                    self.core.peers().push_raw(link.peer, &ping);
+                    link.silence = Silence::Pinged(now);
+                    now + pause
+                }
+                Silence::Since(since) => since + silence,
+            };
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        for peer in silent {
+            self.drop_peer(peer, Some(Cut::HeartbeatTimeout.reason()));
+        }
+        next.map(|next| next.max(now + pause))
     }
-    let mut next: Option<Millis> = None;
-    for link in hub.links().filter(|link| link.heartbeats.get()) {
-        let due = match link.pinged.get() {
-            // What cannot be written cannot be answered, and who is not read cannot be heard.
-            _ if link.paused.get() || link.blocked.get() => now + timeout,
-            Some(pinged) if now >= pinged + timeout => {
-                hub.drop_peer(&link, Some(Cut::HeartbeatTimeout.reason()));
-                continue;
-            }
-            Some(pinged) => pinged + timeout,
-            None if now >= link.heard.get() + silence => {
-                let mut ping = Vec::new();
-                wire::push_ping(&mut ping);
-                hub.core.borrow_mut().peers().push_raw(link.peer, &ping);
-                link.pinged.set(Some(now));
-                now + timeout
-            }
-            None => link.heard.get() + silence,
-        };
-        next = Some(next.map_or(due, |next| next.min(due)));
+
+    fn tick(&mut self) -> Option<Millis> {
+        if self.core.deadline().is_some_and(|deadline| deadline <= self.now()) {
+            self.core.tick(self.clock.now());
+        }
+        self.core.deadline()
     }
-    // Many peers fall silent at many times; looking at all of them for each would cost more than being a little late.
-    next.map(|next| next.max(now + silence / 4))
 }

@@ -102,6 +102,7 @@ impl Session {
         }
     }
 
+    #[cold]
     fn step_version(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step, WireError> {
         match greeting::is_v3(input)? {
             None => return Ok(Step::NeedMore { bytes: greeting::FIRST.len() }),
@@ -116,6 +117,7 @@ impl Session {
         Ok(Step::Skip { bytes: 0 })
     }
 
+    #[cold]
     fn step_greeting(&mut self, input: &[u8]) -> Result<Step, WireError> {
         match greeting::read(input)? {
             Greeting::Partial => Ok(Step::NeedMore { bytes: input.len() + 1 }),
@@ -132,6 +134,7 @@ impl Session {
         }
     }
 
+    #[cold]
     fn step_handshake(&mut self, version: Version, input: &[u8], out: &mut Vec<u8>) -> Result<Step, WireError> {
         let Some(header) = self.header(input, true)? else { return Ok(Step::NeedMore { bytes: input.len() + 1 }) };
         if header.flags & COMMAND == 0 {
@@ -220,6 +223,7 @@ impl Session {
         Ok(Some(header))
     }
 
+    #[cold]
     fn answer(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
         match command::read(body)? {
             Command::Ping { context } => command::push_pong(out, context),

@@ -2,8 +2,6 @@
 
 use serde::Deserialize;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use tokio::runtime::LocalOptions;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Kind, WorkerError, counters, system};
 use crate::broker::Peers;
@@ -11,6 +9,7 @@ use crate::broker::requests::{BACK_BYTES_MORE, BACK_PARTS_MORE, Counts, Requests
 use crate::config;
 use crate::sys::inherit::{self, CommandSocket};
 use crate::sys::limits;
+use crate::sys::stop::Stop;
 use crate::transport::{self, OpenDoor, Options};
 use crate::wire::{self, SocketType};
 
@@ -46,19 +45,9 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     let counts = transport::Counts::register(|name| counters.register(name))?;
     let options = options(&limits, connections_max);
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build_local(LocalOptions::default());
-    let runtime = runtime.map_err(system("start its event loop"))?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
-        command.ready().map_err(system("tell its supervisor that it is ready"))?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = command.supervisor_gone() => {}
-            }
-        };
-        transport::serve(core, doors, options, counts, stop).await.map_err(system("serve its sockets"))
-    })
+    let stop = Stop::new(&command).map_err(system("listen for signals"))?;
+    command.ready().map_err(system("tell its supervisor that it is ready"))?;
+    transport::serve(core, doors, options, counts, &stop).map_err(system("serve its sockets"))
 }
 
 fn settings() -> Result<Inherited, WorkerError> {

@@ -1,7 +1,8 @@
-//! Which back-end gets the next request: the one with the fewest in hand; among equals, the one that was given none
+//! Which back-end gets the next request: the one with the fewest in hand; among equals, the one that has had no more
 //! for the longest time.
-
-use std::collections::BTreeSet;
+//!
+//! Back-ends stand in lines, one line for each number in hand, and move to the end of a neighbouring line with each
+//! request and each reply. So a choice costs the same however many there are.
 
 use crate::broker::PeerId;
 
@@ -9,73 +10,193 @@ use crate::broker::PeerId;
 pub(super) struct Backends {
     window: u32,
     /// By the back-end's slot.
-    loads: Vec<Option<Load>>,
-    /// Those that may be given a request: by load, then by when they last were given one.
-    open: BTreeSet<(Load, PeerId)>,
-    /// Counts what was given out.
-    turn: u64,
+    places: Vec<Option<Place>>,
+    /// By the number in hand.
+    lines: Vec<Line>,
+    /// The first line in which anybody stands; any, when nobody stands in one.
+    least: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Load {
+/// Where a back-end stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    backend: PeerId,
     in_hand: u32,
-    last_turn: u64,
+    /// Whether it stands in the line of its number: it may be given a request.
+    open: bool,
+    before: Option<u32>,
+    behind: Option<u32>,
+}
+
+/// The slots of those who stand at its ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    first: Option<u32>,
+    last: Option<u32>,
 }
 
 impl Backends {
     /// No back-ends. Each will have at most `window` requests in hand.
     pub(super) fn new(window: u32) -> Self {
-        Self { window, loads: Vec::new(), open: BTreeSet::new(), turn: 0 }
+        Self { window, places: Vec::new(), lines: Vec::new(), least: 0 }
     }
 
     pub(super) fn add(&mut self, backend: PeerId) {
-        if self.loads.len() <= backend.slot() {
-            self.loads.resize(backend.slot() + 1, None);
+        if self.places.len() <= backend.slot() {
+            self.places.resize(backend.slot() + 1, None);
         }
-        self.loads[backend.slot()] = Some(Load::default());
-        self.open.insert((Load::default(), backend));
+        self.places[backend.slot()] = Some(Place { backend, in_hand: 0, open: false, before: None, behind: None });
+        self.enter(backend.slot());
     }
 
     pub(super) fn remove(&mut self, backend: PeerId) {
-        if let Some(load) = self.loads[backend.slot()].take() {
-            self.open.remove(&(load, backend));
+        if self.places[backend.slot()].is_some() {
+            self.leave(backend.slot());
+            self.places[backend.slot()] = None;
         }
     }
 
     /// The back-end that should get the next request.
     #[inline]
     pub(super) fn least_loaded(&self) -> Option<PeerId> {
-        self.open.first().map(|(_, backend)| *backend)
+        let first = self.lines.get(self.least)?.first?;
+        self.places[first as usize].map(|place| place.backend)
     }
 
     /// The back-end was given a request; `room` says whether its queue takes more.
     #[inline]
     pub(super) fn gave(&mut self, backend: PeerId, room: bool) {
-        self.turn += 1;
-        let turn = self.turn;
-        self.change(backend, room, |load| *load = Load { in_hand: load.in_hand + 1, last_turn: turn });
+        self.change(backend, room, |in_hand| in_hand + 1);
     }
 
     /// The back-end answered a request.
     #[inline]
     pub(super) fn answered(&mut self, backend: PeerId, room: bool) {
-        self.change(backend, room, |load| load.in_hand -= 1);
+        self.change(backend, room, |in_hand| in_hand - 1);
     }
 
     /// Some of the back-end's queue was written. Tells whether it now takes requests and did not before.
     #[inline]
     pub(super) fn relieved(&mut self, backend: PeerId, room: bool) -> bool {
-        let Some(load) = self.loads[backend.slot()] else { return false };
-        room && load.in_hand < self.window && self.open.insert((load, backend))
+        let Some(place) = self.places[backend.slot()] else { return false };
+        let opens = room && !place.open && place.in_hand < self.window;
+        if opens {
+            self.enter(backend.slot());
+        }
+        opens
     }
 
     #[inline]
-    fn change(&mut self, backend: PeerId, room: bool, change: impl FnOnce(&mut Load)) {
-        let load = self.loads[backend.slot()].as_mut().expect("only back-ends that are here give and take");
-        self.open.remove(&(*load, backend));
-        change(load);
-        if room && load.in_hand < self.window {
-            self.open.insert((*load, backend));
+    fn change(&mut self, backend: PeerId, room: bool, change: impl FnOnce(u32) -> u32) {
+        self.leave(backend.slot());
+        let place = self.place(backend.slot());
+        place.in_hand = change(place.in_hand);
+        if room && place.in_hand < self.window {
+            self.enter(backend.slot());
+        }
+    }
+
+    /// Puts a back-end at the end of the line of its number.
+    #[inline]
+    fn enter(&mut self, slot: usize) {
+        let number = self.place(slot).in_hand as usize;
+        if self.lines.len() <= number {
+            self.lines.resize(number + 1, Line::default());
+        }
+        let nobody = self.least_loaded().is_none();
+        self.least = if nobody { number } else { self.least.min(number) };
+        let before = self.lines[number].last.replace(slot as u32);
+        match before {
+            Some(before) => self.place(before as usize).behind = Some(slot as u32),
+            None => self.lines[number].first = Some(slot as u32),
+        }
+        let place = self.place(slot);
+        (place.open, place.before, place.behind) = (true, before, None);
+    }
+
+    /// Takes a back-end out of its line, if it stands in one.
+    #[inline]
+    fn leave(&mut self, slot: usize) {
+        let place = self.place(slot);
+        if !std::mem::replace(&mut place.open, false) {
+            return;
+        }
+        let Place { in_hand, before, behind, .. } = *place;
+        let number = in_hand as usize;
+        match before {
+            Some(before) => self.place(before as usize).behind = behind,
+            None => self.lines[number].first = behind,
+        }
+        match behind {
+            Some(behind) => self.place(behind as usize).before = before,
+            None => self.lines[number].last = before,
+        }
+        while self.lines.get(self.least).is_some_and(|line| line.first.is_none()) {
+            self.least += 1;
+        }
+    }
+
+    #[inline]
+    fn place(&mut self, slot: usize) -> &mut Place {
+        self.places[slot].as_mut().expect("only back-ends that are here give and take")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WINDOW: u32 = 3;
+
+    fn backend(slot: u64) -> PeerId {
+        PeerId::from_u64(1 << 32 | slot)
+    }
+
+    proptest! {
+        /// Beside a plain list in the order in which each came to its number.
+        #[test]
+        fn the_choice_is_the_least_loaded_who_waits_longest(
+            steps in prop::collection::vec((0u8..5, 0u64..6, any::<bool>()), 0..200),
+        ) {
+            let mut backends = Backends::new(WINDOW);
+            let mut plain: Vec<(u64, u32, bool)> = Vec::new();
+            for (step, slot, room) in steps {
+                let place = plain.iter().position(|(known, _, _)| *known == slot);
+                match (step, place) {
+                    (0, None) => {
+                        backends.add(backend(slot));
+                        plain.push((slot, 0, true));
+                    }
+                    (1, Some(place)) => {
+                        backends.remove(backend(slot));
+                        plain.remove(place);
+                    }
+                    (2, Some(place)) if plain[place].1 < WINDOW => {
+                        backends.gave(backend(slot), room);
+                        let (_, in_hand, _) = plain.remove(place);
+                        plain.push((slot, in_hand + 1, room && in_hand + 1 < WINDOW));
+                    }
+                    (3, Some(place)) if plain[place].1 > 0 => {
+                        backends.answered(backend(slot), room);
+                        let (_, in_hand, _) = plain.remove(place);
+                        plain.push((slot, in_hand - 1, room));
+                    }
+                    (4, Some(place)) => {
+                        let opens = room && !plain[place].2 && plain[place].1 < WINDOW;
+                        prop_assert_eq!(backends.relieved(backend(slot), room), opens);
+                        if opens {
+                            let (_, in_hand, _) = plain.remove(place);
+                            plain.push((slot, in_hand, true));
+                        }
+                    }
+                    _ => {}
+                }
+                // Of equals, `min_by_key` takes the first.
+                let expected = plain.iter().filter(|(_, _, open)| *open).min_by_key(|(_, in_hand, _)| *in_hand);
+                prop_assert_eq!(backends.least_loaded(), expected.map(|(slot, _, _)| backend(*slot)));
+            }
         }
     }
 }

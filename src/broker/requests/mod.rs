@@ -25,7 +25,7 @@ use self::envelope::{Address, Envelope};
 pub use self::envelope::{BACK_BYTES_MORE, BACK_PARTS_MORE};
 use self::outstanding::{Outstanding, Request};
 use self::waiting::{Waiting, WaitingRequest};
-use super::{Core, Door, Message, Millis, PeerId, Peers};
+use super::{Clock, Core, Door, Message, Millis, PeerId, Peers};
 use crate::wire::PeerInfo;
 
 /// The door that clients come through.
@@ -109,7 +109,7 @@ impl Requests {
         }
     }
 
-    fn request(&mut self, client: PeerId, message: Message<'_>, now: Millis) {
+    fn request(&mut self, client: PeerId, message: Message<'_>, clock: &impl Clock) {
         self.counts.requests.add(1);
         let Some(envelope) = Envelope::of(message.bytes()) else {
             return self.counts.lost(Lost::EnvelopeTooLarge, 1);
@@ -123,7 +123,10 @@ impl Requests {
             _ if self.is_full() && self.waiting.of(client).0 >= MODEST_REQUESTS => {
                 self.counts.lost(Lost::WaitingFull, 1);
             }
-            _ => self.wait(client, WaitingRequest { message: message.keep(), envelope, since: now, attempts: 0 }),
+            _ => {
+                let since = clock.now();
+                self.wait(client, WaitingRequest { message: message.keep(), envelope, since, attempts: 0 });
+            }
         }
     }
 
@@ -201,7 +204,7 @@ impl Requests {
         self.counts.waiting.set(self.waiting.len() as u64);
     }
 
-    fn backend_left(&mut self, backend: PeerId, now: Millis) {
+    fn backend_left(&mut self, backend: PeerId, clock: &impl Clock) {
         self.backends.remove(backend);
         self.counts.backends.sub(1);
         for request in self.outstanding.take_all(backend) {
@@ -211,7 +214,12 @@ impl Requests {
                 Some(message) => {
                     self.wait(
                         request.client,
-                        WaitingRequest { message, envelope: request.envelope, since: now, attempts: request.attempts },
+                        WaitingRequest {
+                            message,
+                            envelope: request.envelope,
+                            since: clock.now(),
+                            attempts: request.attempts,
+                        },
                     );
                 }
                 None => self.counts.lost(Lost::BackendGone, 1),
@@ -275,9 +283,9 @@ impl Core for Requests {
         }
     }
 
-    fn message(&mut self, peer: PeerId, message: Message<'_>, now: Millis) {
+    fn message(&mut self, peer: PeerId, message: Message<'_>, clock: &impl Clock) {
         match self.roles[peer.slot()] {
-            Role::Client => self.request(peer, message, now),
+            Role::Client => self.request(peer, message, clock),
             Role::Backend => self.reply(peer, message),
             Role::None => unreachable!("only peers that joined send messages"),
         }
@@ -299,7 +307,7 @@ impl Core for Requests {
         }
     }
 
-    fn left(&mut self, peer: PeerId, now: Millis) {
+    fn left(&mut self, peer: PeerId, clock: &impl Clock) {
         let unwritten = self.peers.remove(peer);
         match self.roles.get_mut(peer.slot()).map(std::mem::take) {
             Some(Role::Client) => {
@@ -307,7 +315,7 @@ impl Core for Requests {
                 self.counts.lost(Lost::ClientGone, unwritten);
                 self.client_left(peer);
             }
-            Some(Role::Backend) => self.backend_left(peer, now),
+            Some(Role::Backend) => self.backend_left(peer, clock),
             _ => {}
         }
     }

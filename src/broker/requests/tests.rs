@@ -56,7 +56,7 @@ impl Bus {
     }
 
     fn leave(&mut self, peer: PeerId) {
-        self.core.left(peer, self.now);
+        self.core.left(peer, &self.now);
         self.inbox.remove(&peer);
         self.flush();
     }
@@ -71,7 +71,7 @@ impl Bus {
         for (index, frame) in frames.iter().enumerate() {
             push_frame(&mut bytes, index + 1 < frames.len(), frame);
         }
-        self.core.message(peer, Message::Borrowed(&bytes), self.now);
+        self.core.message(peer, Message::Borrowed(&bytes), &self.now);
     }
 
     /// Writes everything that is queued to the inboxes.
@@ -331,7 +331,7 @@ fn replies_may_use_a_quarter_more_memory_than_requests_and_are_lost_beyond() {
         push_frame(&mut frames, true, &request[0]);
         push_frame(&mut frames, true, b"");
         push_frame(&mut frames, false, &large);
-        bus.core.message(backend, Message::Shared(frames.into()), bus.now);
+        bus.core.message(backend, Message::Shared(frames.into()), &bus.now);
     }
     assert_eq!((bus.count("replies_queued"), bus.count("lost.memory_full")), (2, 1));
     bus.flush();
