@@ -49,7 +49,6 @@ impl<C: Core> Hub<C> {
                 self.accept();
             }
             self.read_ready();
-            // After the reads: who was heard in time is not to be judged as silent.
             if timed {
                 self.expire();
             }

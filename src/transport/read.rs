@@ -40,12 +40,16 @@ impl<C: Core> Hub<C> {
     pub(super) fn read_ready(&mut self) {
         std::mem::swap(&mut self.ready, &mut self.reading);
         for place in 0..self.reading.len() {
-            let peer = self.reading[place];
-            if let Err(end) = self.read(peer) {
-                self.end(peer, end);
-            }
+            self.read_one(self.reading[place]);
         }
         self.reading.clear();
+    }
+
+    #[inline]
+    pub(super) fn read_one(&mut self, peer: PeerId) {
+        if let Err(end) = self.read(peer) {
+            self.end(peer, end);
+        }
     }
 
     /// One turn of one peer: reads once, and gives the core what is whole. A peer that always has more would else fill

@@ -70,7 +70,11 @@ impl<C: Core> Hub<C> {
             next = Some(next.map_or(due, |next| next.min(due)));
         }
         for peer in silent {
-            self.drop_peer(peer, Some(Cut::HeartbeatTimeout.reason()));
+            // Its answer may have come while this process was held up; then it is there to be read.
+            self.read_one(peer);
+            if self.links.get(peer).is_some_and(|link| matches!(link.silence, Silence::Pinged(_))) {
+                self.drop_peer(peer, Some(Cut::HeartbeatTimeout.reason()));
+            }
         }
         next.map(|next| next.max(now + pause))
     }

@@ -1,6 +1,7 @@
 //! Silence: who may be silent for as long as it likes, and who is dropped for it.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::peer::{Kind, Peer, Version};
 use crate::support::process::{Talker, signal};
@@ -60,6 +61,23 @@ fn a_libzmq_client_with_heartbeats_stays_connected_while_it_is_idle() {
     client.go_on();
     client.says("Hello");
     assert_eq!(torus.counter("accepted"), 2, "it had to connect again");
+}
+
+#[test]
+fn a_worker_that_was_held_up_for_longer_than_the_timeout_drops_nobody_who_answered() {
+    let torus = bus("{ heartbeat_ms: 50, heartbeat_timeout_ms: 1500 }");
+    Peer::connect(&torus.back(), Version::V3_0, Kind::Rep).echo();
+    let mut client = Peer::connect(&torus.front(), Version::V3_1, Kind::Dealer);
+    let status = torus.until("a worker", |status| status["services"][0]["pid"].is_i64());
+    assert_eq!(status["services"][0]["name"], "requests");
+    let worker = status["services"][0]["pid"].as_i64().unwrap();
+    client.answer_a_ping_after(|| signal("STOP", worker));
+    // Nothing can happen meanwhile; it is time itself that has to pass.
+    std::thread::sleep(Duration::from_millis(1700));
+    signal("CONT", worker);
+    client.send(&["", "Hello"]);
+    assert_eq!(client.receive(), [&b""[..], b"Hello"]);
+    assert_eq!(torus.counter("refused.heartbeat_timeout"), 0);
 }
 
 fn bus(limits: &str) -> Torus {

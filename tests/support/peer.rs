@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::PATIENCE;
 
+const PING: &[u8] = b"\x04PING";
 const MORE: u8 = 0b001;
 const LONG: u8 = 0b010;
 const COMMAND: u8 = 0b100;
@@ -125,8 +126,8 @@ impl Peer {
             let (flags, body) = self.read_frame()?;
             if flags & COMMAND != 0 {
                 assert_eq!(self.version, Version::V3_1, "a command for a peer that may not be sent any: {body:?}");
-                if let Some(context) = body.strip_prefix(b"\x04PING") {
-                    self.frame(COMMAND, &[b"\x04PONG", &context[2..]].concat())?;
+                if body.starts_with(PING) {
+                    self.pong(&body)?;
                 }
                 // Each PING ends a read, so the socket's own timeout is not enough.
                 if begin.elapsed() > PATIENCE {
@@ -139,6 +140,19 @@ impl Peer {
                 return Ok(message);
             }
         }
+    }
+
+    /// Waits for a PING, does something, and answers it then.
+    pub(crate) fn answer_a_ping_after(&mut self, something: impl FnOnce()) {
+        let (_, ping) = self.read_frame().unwrap();
+        assert!(ping.starts_with(PING), "{ping:?}");
+        something();
+        self.pong(&ping).unwrap();
+    }
+
+    fn pong(&mut self, ping: &[u8]) -> io::Result<()> {
+        let context = &ping[PING.len() + 2..];
+        self.frame(COMMAND, &[b"\x04PONG", context].concat())
     }
 
     /// Answers one request as a REP does: its envelope comes back, `answer` makes the new body from the old one.
