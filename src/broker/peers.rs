@@ -124,12 +124,13 @@ impl Peers {
     #[inline]
     pub fn push(&mut self, peer: PeerId, prefix: &[u8], message: Message<'_>) {
         debug_assert!(self.is_live(peer));
-        let queue = &mut self.slots[peer.slot()].queue;
-        let before = queue.held();
-        queue.push(prefix, message, &mut self.spares);
-        let more = queue.held() - before;
-        self.hold(more as u64);
-        self.mark_dirty(peer);
+        let slot = &mut self.slots[peer.slot()];
+        let before = slot.queue.held();
+        slot.queue.push(prefix, message, &mut self.spares);
+        self.held += (slot.queue.held() - before) as u64;
+        if !std::mem::replace(&mut slot.dirty, true) {
+            self.dirty.push_back(peer);
+        }
     }
 
     /// Takes off bytes that were written; tells how many counted messages became whole by it.

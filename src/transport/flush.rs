@@ -68,11 +68,17 @@ impl<C: Core> Hub<C> {
     }
 }
 
+#[inline]
 fn write(link: &Link, queue: &Queue) -> io::Result<usize> {
-    // Mostly all of it lies in one piece.
-    if let Some(only) = queue.only_slice() {
-        return (&link.stream).write(only);
+    match queue.only_slice() {
+        // Mostly all of it lies in one piece.
+        Some(only) => (&link.stream).write(only),
+        None => write_pieces(link, queue),
     }
+}
+
+#[inline(never)]
+fn write_pieces(link: &Link, queue: &Queue) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); IOVECS_MAX];
     let used = queue.gather(&mut slices);
     (&link.stream).write_vectored(&slices[..used])

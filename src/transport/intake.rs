@@ -65,12 +65,7 @@ impl Intake {
                 self.shared = piece.len() + read;
                 Ok(Filled { bytes: read, whole_room: read == limit })
             }
-            Kept::Own { bytes, needed } => {
-                let missing = needed.saturating_sub(bytes.len());
-                bytes.reserve(missing.clamp(1, bytes.len().max(SHARED_BYTES)));
-                let read = net::read_more(stream, bytes)?;
-                Ok(Filled { bytes: read, whole_room: bytes.len() == bytes.capacity() })
-            }
+            Kept::Own { bytes, needed } => fill_own(stream, bytes, *needed),
         }
     }
 
@@ -100,6 +95,7 @@ impl Intake {
         self.keep_rest(rest, needed)
     }
 
+    #[inline(never)]
     fn keep_rest(&mut self, rest: Unused<'_>, needed: usize) -> u64 {
         let length = rest.len();
         self.kept = match rest {
@@ -120,6 +116,14 @@ impl Intake {
 pub(super) enum Unused<'a> {
     Shared(&'a mut [u8]),
     Own(BytesMut),
+}
+
+#[inline(never)]
+fn fill_own(stream: &TcpStream, bytes: &mut BytesMut, needed: usize) -> io::Result<Filled> {
+    let missing = needed.saturating_sub(bytes.len());
+    bytes.reserve(missing.clamp(1, bytes.len().max(SHARED_BYTES)));
+    let read = net::read_more(stream, bytes)?;
+    Ok(Filled { bytes: read, whole_room: bytes.len() == bytes.capacity() })
 }
 
 impl<'a> Unused<'a> {

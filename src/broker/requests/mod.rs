@@ -119,15 +119,19 @@ impl Requests {
             Some(backend) if self.waiting.is_empty() => {
                 self.dispatch(backend, Request { client, envelope, attempts: 1, kept: None }, message);
             }
-            // It had credit for a little, and put much into it.
-            _ if self.is_full() && self.waiting.of(client).0 >= MODEST_REQUESTS => {
-                self.counts.lost(Lost::WaitingFull, 1);
-            }
-            _ => {
-                let since = clock.now();
-                self.wait(client, WaitingRequest { message: message.keep(), envelope, since, attempts: 0 });
-            }
+            _ => self.request_late(client, envelope, message, clock),
         }
+    }
+
+    /// A request for which no back-end is free.
+    #[inline(never)]
+    fn request_late(&mut self, client: PeerId, envelope: Envelope, message: Message<'_>, clock: &impl Clock) {
+        // It had credit for a little, and put much into it.
+        if self.is_full() && self.waiting.of(client).0 >= MODEST_REQUESTS {
+            return self.counts.lost(Lost::WaitingFull, 1);
+        }
+        let since = clock.now();
+        self.wait(client, WaitingRequest { message: message.keep(), envelope, since, attempts: 0 });
     }
 
     /// Whether any bound on what waits is reached.
@@ -194,7 +198,15 @@ impl Requests {
     }
 
     /// Gives waiting requests to back-ends for as long as there are both.
+    #[inline]
     fn serve_waiting(&mut self) {
+        if !self.waiting.is_empty() {
+            self.serve_those_waiting();
+        }
+    }
+
+    #[inline(never)]
+    fn serve_those_waiting(&mut self) {
         while let Some(backend) = self.backends.least_loaded() {
             let Some((client, request)) = self.waiting.pop() else { break };
             self.peers.release(request.message.len() as u64 + WAITING_BYTES);
