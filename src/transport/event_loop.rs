@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::hub::Hub;
+use super::link::Silence;
 use crate::broker::{Core, PeerId};
 use crate::sys::poller::Event;
 use crate::sys::stop::Stop;
@@ -45,7 +46,8 @@ impl<C: Core> Hub<C> {
                     peer => self.note(PeerId::from_u64(peer), event),
                 }
             }
-            if accepting {
+            // Who comes now waits in the backlog for the next worker.
+            if accepting && !stopping {
                 self.accept();
             }
             self.read_ready();
@@ -72,6 +74,8 @@ impl<C: Core> Hub<C> {
         link.ending |= event.ending;
         if event.writable && link.blocked && !link.gone {
             link.blocked = false;
+            // What it was asked before may not have left until now.
+            link.silence = Silence::None;
             self.core.peers().mark_dirty(peer);
         }
         if event.readable && !link.paused && !std::mem::replace(&mut link.listed, true) {

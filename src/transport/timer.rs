@@ -65,14 +65,17 @@ impl<C: Core> Hub<C> {
                     link.silence = Silence::Pinged(now);
                     now + pause
                 }
-                Silence::Since(since) => since + silence,
+                Silence::Since(_) => now + pause,
             };
             next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        if !silent.is_empty() {
+            next = Some(now);
         }
         for peer in silent {
             // Its answer may have come while this process was held up; then it is there to be read.
             self.read_one(peer);
-            if self.links.get(peer).is_some_and(|link| matches!(link.silence, Silence::Pinged(_))) {
+            if self.links.get(peer).is_some_and(|link| !link.paused && matches!(link.silence, Silence::Pinged(_))) {
                 self.drop_peer(peer, Some(Cut::HeartbeatTimeout.reason()));
             }
         }

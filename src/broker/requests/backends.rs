@@ -13,6 +13,8 @@ pub(super) struct Backends {
     places: Vec<Option<Place>>,
     /// By the number in hand.
     lines: Vec<Line>,
+    /// How many stand in lines.
+    open: usize,
     /// The first line in which anybody stands; any, when nobody stands in one.
     least: usize,
 }
@@ -38,7 +40,7 @@ struct Line {
 impl Backends {
     /// No back-ends. Each will have at most `window` requests in hand.
     pub(super) fn new(window: u32) -> Self {
-        Self { window, places: Vec::new(), lines: Vec::new(), least: 0 }
+        Self { window, places: Vec::new(), lines: Vec::new(), open: 0, least: 0 }
     }
 
     pub(super) fn add(&mut self, backend: PeerId) {
@@ -52,6 +54,7 @@ impl Backends {
     pub(super) fn remove(&mut self, backend: PeerId) {
         if self.places[backend.slot()].is_some() {
             self.leave(backend.slot());
+            self.find_least();
             self.places[backend.slot()] = None;
         }
     }
@@ -94,6 +97,7 @@ impl Backends {
         if room && place.in_hand < self.window {
             self.enter(backend.slot());
         }
+        self.find_least();
     }
 
     /// Puts a back-end at the end of the line of its number.
@@ -103,8 +107,8 @@ impl Backends {
         if self.lines.len() <= number {
             self.lines.resize(number + 1, Line::default());
         }
-        let nobody = self.least_loaded().is_none();
-        self.least = if nobody { number } else { self.least.min(number) };
+        self.least = if self.open == 0 { number } else { self.least.min(number) };
+        self.open += 1;
         let before = self.lines[number].last.replace(slot as u32);
         match before {
             Some(before) => self.place(before as usize).behind = Some(slot as u32),
@@ -114,7 +118,7 @@ impl Backends {
         (place.open, place.before, place.behind) = (true, before, None);
     }
 
-    /// Takes a back-end out of its line, if it stands in one.
+    /// Takes a back-end out of its line, if it stands in one. Then the first line may be another.
     #[inline]
     fn leave(&mut self, slot: usize) {
         let place = self.place(slot);
@@ -122,6 +126,7 @@ impl Backends {
             return;
         }
         let Place { in_hand, before, behind, .. } = *place;
+        self.open -= 1;
         let number = in_hand as usize;
         match before {
             Some(before) => self.place(before as usize).behind = behind,
@@ -131,7 +136,12 @@ impl Backends {
             Some(behind) => self.place(behind as usize).before = before,
             None => self.lines[number].last = before,
         }
-        while self.lines.get(self.least).is_some_and(|line| line.first.is_none()) {
+    }
+
+    /// Goes on to the first line in which anybody stands: mostly the next, where the one who left this one went.
+    #[inline]
+    fn find_least(&mut self) {
+        while self.open > 0 && self.lines[self.least].first.is_none() {
             self.least += 1;
         }
     }
