@@ -55,7 +55,15 @@ class Broker:
 
 
 def start_zmq_proxy(children, programs, _directory):
-    child = children.start(programs / "zmq_proxy")
+    return start_peer(children, programs / "zmq_proxy")
+
+
+def start_relay(children, programs, _directory):
+    return start_peer(children, programs / "relay")
+
+
+def start_peer(children, program):
+    child = children.start(program)
     front, back = (child.line(START_SECONDS_MAX).split()[1] for _ in range(2))
     return Broker(front, back, child.pid, (child.pid,))
 
@@ -88,11 +96,12 @@ def from_status(status, supervisor_pid):
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured: its name in the table, how it starts, and from which program or directory."""
+    """What is measured: its name in the table, how it starts, from which program or directory, with how many clients."""
 
     name: str
     start: Callable
     programs: pathlib.Path
+    clients_max: int = MANY
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ class Running:
 
     name: str
     broker: Broker
+    clients_max: int
     rounds: list
 
 
@@ -108,7 +118,7 @@ def begin(side, children, peers, directory):
     directory.mkdir()
     broker = side.start(children, side.programs, directory)
     children.start(peers / "echo", broker.back)
-    return Running(side.name, broker, [])
+    return Running(side.name, broker, side.clients_max, [])
 
 
 def one_round(children, peers, sides, arguments):
@@ -121,6 +131,8 @@ def one_round(children, peers, sides, arguments):
         # Who comes first meets the machine as the load before left it: hot, slowed down, caches full of other things.
         # So each comes first in every other round.
         for side in sides[:: 1 if len(sides[0].rounds) % 2 == 0 else -1]:
+            if clients > side.clients_max:
+                continue
             try:
                 found, requester = load(children, peers, side.broker, clients, arguments.seconds, arguments.io_threads)
             except Failure as failure:
@@ -197,19 +209,22 @@ def measure(sides, peers, arguments):
             for number in range(1, arguments.rounds + 1):
                 one_round(children, peers, running if number % 2 else running[::-1], arguments)
                 for side in running:
-                    found = side.rounds[-1]
-                    print(
-                        f"round {number}, {side.name}: p50 {found['p50_us']:.0f} µs, p99 {found['p99_us']:.0f} µs; "
-                        f"{MANY} clients {found['many_per_s']:,.0f}/s, {found['many_cpu_us']:.2f} µs CPU each",
-                        file=sys.stderr,
-                    )
+                    print(f"round {number}, {side.name}: {in_words(side.rounds[-1])}", file=sys.stderr)
             for side in running:
-                at_rest(children, peers, side, arguments)
+                if side.clients_max == MANY:
+                    at_rest(children, peers, side, arguments)
         except (Failure, OSError) as error:
             stderr.seek(0)
             said = stderr.read().decode(errors="replace")[-2000:]
             raise Failure(f"{error}\n{said}".rstrip()) from error
         return {side.name: side.rounds for side in running}
+
+
+def in_words(found):
+    words = f"p50 {found['p50_us']:.0f} µs, p99 {found['p99_us']:.0f} µs"
+    if "many_per_s" in found:
+        words += f"; {MANY} clients {found['many_per_s']:,.0f}/s, {found['many_cpu_us']:.2f} µs CPU each"
+    return words
 
 
 def parse():
@@ -250,8 +265,11 @@ def run(arguments, programs):
         ours, metrics = replace(theirs, name="zmq_proxy again"), [replace(metric, goal=None) for metric in METRICS]
     else:
         ours, metrics = Side("Torus", start_torus, build_torus()), METRICS
-    rounds = measure((ours, theirs), peers, arguments)
-    rows, missed = report.table(metrics, ours.name, rounds[ours.name], theirs.name, rounds[theirs.name])
+    floor = Side("a bare relay", start_relay, peers, clients_max=1)
+    rounds = measure((ours, theirs, floor), peers, arguments)
+    rows, missed = report.table(
+        metrics, ours.name, rounds[ours.name], theirs.name, rounds[theirs.name], (floor.name, rounds[floor.name])
+    )
     today = datetime.date.today().isoformat()
     text = (
         f"{today}, {kernel.machine()}; {arguments.rounds} rounds of {arguments.seconds:g} s each, in turns; "

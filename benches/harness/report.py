@@ -21,15 +21,17 @@ class Metric:
 
 def ratios(metric, ours, theirs):
     """The ratio in each round. What both sides' rounds shared (a busy minute, a hot core) cancels out."""
-    return [a[metric.key] / b[metric.key] for a, b in zip(ours, theirs) if b[metric.key]]
+    return [a[metric.key] / b[metric.key] for a, b in zip(ours, theirs) if metric.key in a and b.get(metric.key)]
 
 
-def table(metrics, our_name, ours, their_name, theirs):
-    """The markdown table of two sides' rounds, and the titles of the rows whose goal was missed."""
-    lines = [
-        f"| | {our_name} | {their_name} | ratio (least to most) | goal | |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
+def table(metrics, our_name, ours, their_name, theirs, floor=None):
+    """The markdown table of two sides' rounds, and the titles of the rows whose goal was missed.
+
+    `floor` is a third side's name and rounds: what no broker can go below. It has no goal, and may lack figures.
+    """
+    floor_name, floor_rounds = floor or (None, [])
+    head, ruler = f"| | {our_name} | {their_name} | ratio (least to most) | goal | |", "|---|---:|---:|---:|---:|---|"
+    lines = [f"{head} {floor_name} |", f"{ruler}---:|"] if floor else [head, ruler]
     missed = []
     for metric in metrics:
         found = ratios(metric, ours, theirs)
@@ -41,7 +43,11 @@ def table(metrics, our_name, ours, their_name, theirs):
             verdict = "met" if met else "**missed**"
             missed += [] if met else [metric.title]
         cells = [figure(median(side[metric.key] for side in rounds)) for rounds in (ours, theirs)]
-        lines.append(f"| {metric.title} | {cells[0]} | {cells[1]} | {ratio} | {goal} | {verdict} |")
+        line = f"| {metric.title} | {cells[0]} | {cells[1]} | {ratio} | {goal} | {verdict} |"
+        if floor:
+            least = ratios(metric, floor_rounds, theirs)
+            line += f" {median(least):.2f}× |" if least else " |"
+        lines.append(line)
     return "\n".join(lines), missed
 
 

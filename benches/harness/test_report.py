@@ -30,6 +30,12 @@ class Table(unittest.TestCase):
         self.assertIn("| – |", text)
         self.assertEqual(missed, ["requests per second"])
 
+    def test_floor_has_a_ratio_where_it_has_figures(self):
+        text, missed = table([SHORTER, FASTER], "a", [{"p50": 66, "rate": 13}], "b", [{"p50": 100, "rate": 10}],
+                             ("floor", rounds("p50", 60)))
+        self.assertEqual(missed, ["p50, µs"])
+        self.assertEqual([line.split("|")[-2] for line in text.splitlines()], [" floor ", "---:", " 0.60× ", " "])
+
     def test_figures_keep_three_digits(self):
         self.assertEqual([figure(value) for value in (43912.4, 225.2, 12.34, 0.384)], ["43,912", "225", "12.3", "0.38"])
 
