@@ -142,6 +142,30 @@ fn show_prints_the_file_in_force_with_its_defaults() {
         - sleep
         - "60"
         instances: 1
+        after: {}
+        ready:
+          started: true
+          timeout_ms: 60000
+          interval_ms: 200
+        restart:
+          when: always
+          success:
+            codes:
+            - 0
+            signals: []
+          healthy_after_ms: 1000
+          backoff:
+            ms_min: 100
+            ms_max: 30000
+          limit:
+            restarts: 60
+            window_ms: 60000
+          then: quarantine
+          quarantine_ms: 60000
+        stop:
+          signal: 15
+          timeout_ms: 5000
+        essential: false
     supervisor:
       healthy_after_ms: 1000
       backoff_ms_min: 100

@@ -145,7 +145,7 @@ supervisor: { stop_ms_max: 800 }",
 }
 
 #[test]
-fn a_second_signal_kills_at_once() {
+fn a_second_signal_hurries_and_a_third_kills_at_once() {
     let mut torus = Torus::up(
         "services: { deaf: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 1000; done'] } }
 supervisor: { stop_ms_max: 60000 }",
@@ -156,6 +156,8 @@ supervisor: { stop_ms_max: 60000 }",
     });
     torus.signal("TERM");
     torus.until("a stop under way", |status| status["state"] == "stopping");
+    torus.signal("INT");
+    torus.until_log("SIGINT again: hurrying");
     torus.signal("TERM");
     assert_eq!(torus.end().0.code(), Some(0));
     assert!(torus.log().contains(&format!("service=deaf instance=1 pid={deaf} killed")), "{}", torus.log());

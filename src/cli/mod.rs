@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
 mod config;
+mod control;
 mod escape;
 mod log;
 mod request;
@@ -35,6 +36,18 @@ enum Command {
     Run(run::RunArgs),
     /// Show the services and counters of the torus that runs here
     Status(status::StatusArgs),
+    /// Start a service that is stopped, or try one again that waits, rests or has failed
+    Start(control::ServiceArgs),
+    /// Stop a service, in order, until it is started again
+    Stop(control::ServiceArgs),
+    /// Give a service new processes: one instance at a time, each ready before the next
+    Restart(control::ServiceArgs),
+    /// Send a signal to a service's processes
+    Signal(control::SignalArgs),
+    /// Show what a configuration file would change, and why; changes nothing
+    Plan(control::PlanArgs),
+    /// Take a changed configuration: all of it or, if anything is wrong with it, nothing
+    Reload(control::ReloadArgs),
     /// Send requests and print their replies
     Request(request::RequestArgs),
     /// Check a configuration file, or show what is in force
@@ -52,6 +65,12 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(&arguments, runtime_dir.as_deref()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
+        Command::Start(arguments) => control::start(arguments, &runtime_directory()),
+        Command::Stop(arguments) => control::stop(arguments, &runtime_directory()),
+        Command::Restart(arguments) => control::restart(arguments, &runtime_directory()),
+        Command::Signal(arguments) => control::signal(arguments, &runtime_directory()),
+        Command::Plan(arguments) => control::plan(arguments, &runtime_directory()),
+        Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments, &runtime_directory()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{fail, fail_config, reachable};
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Origin};
 use crate::supervisor::{self, Options, Up};
 use crate::sys::runtime;
 
@@ -32,8 +32,13 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         let text = announcement(up, &program, runtime_dir, &origin.to_string());
         let _ = io::stdout().write_all(text.as_bytes());
     };
-    match supervisor::run(Options { config, runtime_directory: runtime::directory(runtime_dir) }, announce) {
-        Ok(()) => ExitCode::SUCCESS,
+    let file = match &origin {
+        Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        Origin::Embedded => None,
+    };
+    let options = Options { config, file, runtime_directory: runtime::directory(runtime_dir) };
+    match supervisor::run(options, announce) {
+        Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
     }
 }

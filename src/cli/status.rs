@@ -42,8 +42,13 @@ const GROUPS: [(&str, &[&str]); 4] = [
 const MISHAPS: [&str; 3] = ["lost.", "dropped.", "refused."];
 
 fn table(status: &Status) -> String {
-    let mut text =
-        format!("torus {}, pid {}, up {}\n", escape::line(&status.state), status.pid, duration(status.uptime_ms));
+    let mut text = format!(
+        "torus {}, version {}, pid {}, up {}\n",
+        escape::line(&status.state),
+        escape::line(&status.torus),
+        status.pid,
+        duration(status.uptime_ms)
+    );
     let endpoints = &status.endpoints;
     for (whom, endpoint) in [("clients", &endpoints.requests_front), ("back-ends", &endpoints.requests_back)] {
         if let Some(endpoint) = endpoint {
@@ -51,9 +56,7 @@ fn table(status: &Status) -> String {
         }
     }
     text.push('\n');
-    let header = ["SERVICE", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(header).chain(status.services.iter().map(row)).collect();
-    text.push_str(&aligned(&rows));
+    text.push_str(&services(&status.services));
     for (worker, counters) in &status.counters {
         let _ = writeln!(text, "\n{}", escape::line(worker));
         text.push_str(&grouped(counters));
@@ -62,6 +65,31 @@ fn table(status: &Status) -> String {
         let _ = writeln!(text, "\norphans reaped: {}", status.orphans_reaped);
     }
     text
+}
+
+/// Services as a table, with what is to be said about them below.
+pub(super) fn services(services: &[ServiceStatus]) -> String {
+    let rows: Vec<[String; 7]> = std::iter::once(header()).chain(services.iter().map(row)).collect();
+    aligned(&rows) + &remarks(services)
+}
+
+fn header() -> [String; 7] {
+    ["SERVICE", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT"].map(str::to_owned)
+}
+
+/// A line for each thing that the table has no column for.
+fn remarks(services: &[ServiceStatus]) -> String {
+    let mut text = String::new();
+    for service in services {
+        let name = format!("{}/{}", service.name, service.instance);
+        let waits = service.waits_for.iter().map(|what| format!("waits for {what}"));
+        let says = service.says.iter().map(|what| format!("says: {what}"));
+        let warnings = service.warnings.iter().map(|what| format!("warning: {what}"));
+        for remark in waits.chain(says).chain(warnings) {
+            let _ = writeln!(text, "{}", escape::line(&format!("{name}: {remark}")));
+        }
+    }
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 fn row(service: &ServiceStatus) -> [String; 7] {
@@ -158,6 +186,9 @@ mod tests {
             uptime_ms: pid.map(|_| 312_000),
             restarts,
             last_exit,
+            waits_for: None,
+            says: None,
+            warnings: Vec::new(),
         };
         let counters = [
             ("backends", 2),
@@ -173,6 +204,7 @@ mod tests {
         ];
         let status = Status {
             version: VERSION,
+            torus: "1.2.3".into(),
             pid: 100,
             uptime_ms: 11_520_000,
             state: "degraded".into(),
@@ -189,7 +221,7 @@ mod tests {
             orphans_reaped: 2,
         };
         insta::assert_snapshot!(table(&status), @r"
-        torus degraded, pid 100, up 3 h 12 min
+        torus degraded, version 1.2.3, pid 100, up 3 h 12 min
         requests for clients: tcp://127.0.0.1:5555
         requests for back-ends: tcp://127.0.0.1:5556
 
@@ -221,7 +253,12 @@ mod tests {
             uptime_ms: None,
             restarts: 0,
             last_exit: Some(LastExit::NotStarted("no\rpe".into())),
+            waits_for: Some("a\u{1b}b to be ready".into()),
+            says: Some("well\nenough".into()),
+            warnings: Vec::new(),
         };
+        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 3);
+        assert!(!remarks(std::slice::from_ref(&service)).contains('\u{1b}'));
         let cells = row(&service);
         assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));
         assert!(cells[6].contains(r"no\rpe"), "{}", cells[6]);

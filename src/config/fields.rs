@@ -65,6 +65,11 @@ impl<'a> Fields<'a> {
         Some(self.entries.swap_remove(index).1)
     }
 
+    /// The line of a key's value, if the mapping has it.
+    pub(super) fn line_of(&self, key: &str) -> Option<u64> {
+        self.entries.iter().find(|(found, _)| found.text == key).map(|(_, node)| node.line)
+    }
+
     /// The path of one of this mapping's keys.
     pub(super) fn path(&self, key: &str) -> String {
         join(&self.path, key)

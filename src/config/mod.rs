@@ -5,6 +5,7 @@
 
 mod error;
 mod fields;
+pub mod life;
 mod load;
 mod model;
 mod suggest;

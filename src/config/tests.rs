@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
+use super::life::{After, Backoff, Life, Limit, Probe, Ready, ReadyBy, Restart, Stop, Success, Then, Watchdog, When};
 use super::*;
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -39,7 +40,8 @@ fn limits(keys: &str) -> String {
 
 #[test]
 fn the_embedded_default_is_requests_on_loopback_and_two_hellos() {
-    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2 };
+    let life = Life { ready: Ready { timeout_ms: 0, ..Ready::default() }, ..Life::default() };
+    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2, life };
     let expected = Config {
         bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
         services: BTreeMap::from([("hello".into(), hello)]),
@@ -56,7 +58,7 @@ fn a_file_runs_only_what_it_names() {
     let services_only = parsed(&service("command: [sleep, \"60\"], instances: 3"));
     assert_eq!(services_only.bus, None);
     let command = ServiceKind::Command(vec!["sleep".into(), "60".into()]);
-    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3 });
+    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3, life: Life::default() });
 }
 
 #[test]
@@ -309,18 +311,78 @@ proptest! {
 fn any_config() -> impl Strategy<Value = Config> {
     let services = prop::collection::btree_map("[a-z0-9-]{1,32}", any_service(), 1..4)
         .prop_filter("a reserved name", |services| !services.contains_key("requests"));
-    (prop::option::of(any_bus()), services, any_policy()).prop_map(|(bus, services, supervisor)| Config {
-        bus,
-        services,
-        supervisor,
-    })
+    let conditions = prop::sample::select(vec![After::Started, After::Ready, After::Completed]);
+    (prop::option::of(any_bus()), services, any_policy(), prop::option::of(conditions)).prop_map(
+        |(bus, mut services, supervisor, condition)| {
+            // The last comes after the first: a chain without circles.
+            let names: Vec<String> = services.keys().cloned().collect();
+            if let (Some(condition), [first, .., last]) = (condition, names.as_slice()) {
+                services.get_mut(last).expect("it is there").life.after.insert(first.clone(), condition);
+            }
+            Config { bus, services, supervisor }
+        },
+    )
+}
+
+fn any_life() -> impl Strategy<Value = Life> {
+    let ms = || 10..=86_400_000u64;
+    let words = || prop::collection::vec("[^\\x00]{1,20}", 1..3);
+    let address = || any::<std::net::SocketAddr>().prop_map(|address| address.to_string());
+    let by = prop_oneof![
+        Just(ReadyBy::Started),
+        Just(ReadyBy::Notify),
+        (3..=255u32).prop_map(ReadyBy::Fd),
+        address().prop_map(ReadyBy::Tcp),
+        words().prop_map(ReadyBy::Exec),
+    ];
+    let ready =
+        (by, 0..=86_400_000u64, ms()).prop_map(|(by, timeout_ms, interval_ms)| Ready { by, timeout_ms, interval_ms });
+    let probe = prop::option::of(prop_oneof![address().prop_map(Probe::Tcp), words().prop_map(Probe::Exec)]);
+    let watchdog = (ms(), ms(), probe).prop_map(|(one, other, probe)| Watchdog {
+        timeout_ms: one.max(other),
+        interval_ms: one.min(other),
+        probe,
+    });
+    let limit = prop::option::of((0..=1_000_000u32, ms()));
+    let limit = limit.prop_map(|limit| limit.map(|(restarts, window_ms)| Limit { restarts, window_ms }));
+    let when = prop::sample::select(vec![When::Always, When::OnFailure, When::Never]);
+    let then = prop::sample::select(vec![Then::Quarantine, Then::Fail]);
+    let success = (prop::collection::btree_set(any::<u8>(), 0..3), prop::collection::btree_set(1..=64u8, 0..3))
+        .prop_map(|(codes, signals)| Success { codes, signals });
+    let restart = (when, success, limit, then, prop::array::uniform4(ms())).prop_map(
+        |(when, success, limit, then, [healthy_after_ms, one, other, quarantine_ms])| Restart {
+            when,
+            success,
+            healthy_after_ms,
+            backoff: Backoff { ms_min: one.min(other), ms_max: one.max(other) },
+            limit,
+            then,
+            quarantine_ms,
+        },
+    );
+    let stop = (1..=64i32, ms()).prop_map(|(signal, timeout_ms)| Stop { signal, timeout_ms });
+    (ready, prop::option::of(watchdog), restart, stop, any::<bool>()).prop_map(
+        |(ready, watchdog, restart, stop, essential)| Life {
+            after: std::collections::BTreeMap::new(),
+            ready,
+            watchdog,
+            restart,
+            stop,
+            essential,
+        },
+    )
 }
 
 fn any_service() -> impl Strategy<Value = Service> {
     let command = ("\\PC{1,100}", prop::collection::vec("[^\\x00]{0,100}", 0..4))
         .prop_map(|(program, arguments)| ServiceKind::Command(std::iter::once(program).chain(arguments).collect()));
     let kind = prop_oneof![Just(ServiceKind::Worker("hello".into())), command];
-    (kind, 1..=1000u32).prop_map(|(kind, instances)| Service { kind, instances })
+    (kind, 1..=1000u32, any_life()).prop_map(|(kind, instances, mut life)| {
+        if let ServiceKind::Worker(_) = kind {
+            life.ready.by = ReadyBy::Started;
+        }
+        Service { kind, instances, life }
+    })
 }
 
 fn any_bus() -> impl Strategy<Value = Bus> {

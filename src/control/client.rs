@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::SOCKET_NAME;
-use super::protocol::{Command, Status, VERSION};
+use super::protocol::{Command, Done, Plan, Status, VERSION};
 use crate::sys::identity;
 
 /// How long one read or write may take.
@@ -62,6 +63,12 @@ pub enum ClientError {
         /// The system's answer.
         cause: io::Error,
     },
+    /// There is no answer yet.
+    #[error("torus has not answered within {} s; what was asked for goes on\nhint: `torus status` tells how far it is", patience.as_secs())]
+    NotYet {
+        /// How long was waited.
+        patience: Duration,
+    },
     /// It answered that it will not.
     #[error("torus refused: {0}")]
     Refused(String),
@@ -72,13 +79,27 @@ pub enum ClientError {
 
 /// Asks the supervisor of that runtime directory how everything is.
 pub fn status(directory: &Path) -> Result<Status, ClientError> {
+    ask(directory, &Command::Status, PATIENCE)
+}
+
+/// Asks for what another configuration would change.
+pub fn plan(directory: &Path, file: Option<String>) -> Result<Plan, ClientError> {
+    ask(directory, &Command::Plan { file }, PATIENCE)
+}
+
+/// Asks for a change, and waits so long until it is reached.
+pub fn change(directory: &Path, command: &Command, patience: Duration) -> Result<Done, ClientError> {
+    ask(directory, command, patience)
+}
+
+fn ask<T: DeserializeOwned>(directory: &Path, command: &Command, patience: Duration) -> Result<T, ClientError> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
         error: Option<String>,
     }
     let strange = |cause: serde_json::Error| ClientError::Strange(cause.to_string());
-    let line = ask(&directory.join(SOCKET_NAME), Command::Status)?;
+    let line = line_of(&directory.join(SOCKET_NAME), command, patience)?;
     let head: Head = serde_json::from_str(&line).map_err(strange)?;
     match head.error {
         Some(error) => Err(ClientError::Refused(error)),
@@ -87,14 +108,17 @@ pub fn status(directory: &Path) -> Result<Status, ClientError> {
     }
 }
 
-fn ask(path: &Path, command: Command) -> Result<String, ClientError> {
+fn line_of(path: &Path, command: &Command, patience: Duration) -> Result<String, ClientError> {
     let mut socket = UnixStream::connect(path).map_err(|cause| unreached(path.to_owned(), cause))?;
-    let silent = |cause| ClientError::Silent { path: path.to_owned(), cause };
+    let silent = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::WouldBlock => ClientError::NotYet { patience },
+        _ => ClientError::Silent { path: path.to_owned(), cause },
+    };
     let uid = identity::peer_uid(&socket).map_err(silent)?;
     if !is_believed(uid, identity::effective_uid()) {
         return Err(ClientError::Stranger { path: path.to_owned(), uid });
     }
-    socket.set_read_timeout(Some(PATIENCE)).map_err(silent)?;
+    socket.set_read_timeout(Some(patience)).map_err(silent)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
     socket.write_all(command.to_line().as_bytes()).map_err(silent)?;
     let mut line = String::new();

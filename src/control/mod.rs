@@ -7,7 +7,7 @@ pub mod client;
 pub mod protocol;
 pub mod server;
 
-pub use protocol::{Command, Endpoints, LastExit, Reply, ServiceStatus, Status, VERSION};
+pub use protocol::{Change, Command, Done, Endpoints, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What};
 pub use server::{BindError, Query, Server};
 
 /// The socket's name in the runtime directory.

@@ -1,6 +1,7 @@
 //! The language of the control socket: one line of JSON each way, each with the version of the language.
 //!
-//! `{"version":1,"command":"status"}` is answered by a [`Status`], or by `{"version":1,"error":"..."}`.
+//! `{"version":1,"command":"status"}` is answered by a [`Status`], or by `{"version":1,"error":"..."}`. What changes
+//! something is answered when the change is reached, or cannot be any more: see [`Done`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +16,43 @@ pub const VERSION: u32 = 1;
 pub const REQUEST_BYTES_MAX: usize = 4096;
 
 /// What the supervisor can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// How everything is.
     Status,
+    /// A service is to run.
+    Start {
+        /// Its name.
+        service: String,
+    },
+    /// A service is to end.
+    Stop {
+        /// Its name.
+        service: String,
+    },
+    /// A service's instances are to get new processes, one after the other.
+    Restart {
+        /// Its name.
+        service: String,
+    },
+    /// A service's processes are to get a signal.
+    Signal {
+        /// Its name.
+        service: String,
+        /// The signal: `HUP`, `SIGHUP` or `1`.
+        signal: String,
+    },
+    /// What another configuration would change.
+    Plan {
+        /// The file; without one, that which was read last.
+        file: Option<String>,
+    },
+    /// The configuration is to be read again.
+    Reload {
+        /// The file; without one, that which was read last.
+        file: Option<String>,
+    },
 }
 
 /// What is answered.
@@ -27,6 +61,10 @@ pub enum Command {
 pub enum Reply {
     /// To [`Command::Status`].
     Status(Box<Status>),
+    /// To [`Command::Plan`].
+    Plan(Plan),
+    /// To everything that changes something.
+    Done(Done),
     /// The request makes no sense, or may not be made.
     Refused {
         /// The language's version.
@@ -36,11 +74,58 @@ pub enum Reply {
     },
 }
 
+/// What another configuration would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The language's version.
+    pub version: u32,
+    /// Service by service; what stays as it is is left out.
+    pub changes: Vec<Change>,
+}
+
+/// What would happen to one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The service.
+    pub service: String,
+    /// What would happen.
+    pub what: What,
+    /// Why.
+    pub why: String,
+}
+
+/// What a new configuration means to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// New processes.
+    Start,
+    /// The end of processes.
+    Stop,
+    /// New processes for old ones, one after the other.
+    Restart,
+    /// A change of rules alone: no process notices.
+    Nothing,
+}
+
+/// What a command has reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The language's version.
+    pub version: u32,
+    /// Whether that is what was asked for.
+    pub reached: bool,
+    /// The services that it moved, as they are now.
+    pub services: Vec<ServiceStatus>,
+}
+
 /// How everything is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The language's version.
     pub version: u32,
+    /// The version of the torus that runs.
+    pub torus: String,
     /// The supervisor's process id.
     pub pid: i32,
     /// Milliseconds since the supervisor started.
@@ -87,6 +172,15 @@ pub struct ServiceStatus {
     pub restarts: u64,
     /// How its last process ended, if one has.
     pub last_exit: Option<LastExit>,
+    /// What it waits for before its first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// What its process says about itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// What it could not be given here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How a process ended.
@@ -115,27 +209,67 @@ impl fmt::Display for LastExit {
 }
 
 impl Command {
+    /// Whether it changes nothing, so that everyone may ask.
+    pub fn only_asks(&self) -> bool {
+        matches!(self, Self::Status | Self::Plan { .. })
+    }
+
     /// The request as it is sent, newline included.
-    pub fn to_line(self) -> String {
-        match self {
-            Self::Status => format!("{{\"version\":{VERSION},\"command\":\"status\"}}\n"),
+    pub fn to_line(&self) -> String {
+        #[derive(Serialize)]
+        struct Request<'a> {
+            version: u32,
+            #[serde(flatten)]
+            command: &'a Command,
         }
+        let request = Request { version: VERSION, command: self };
+        serde_json::to_string(&request).expect("text and numbers are always JSON") + "\n"
     }
 
     /// Reads a request; the error is the text to answer.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
-        struct Request {
+        struct Head {
             version: u32,
             command: String,
         }
-        let request: Request = serde_json::from_slice(line).map_err(|cause| format!("not a request: {cause}"))?;
-        if request.version != VERSION {
-            return Err(format!("version {} is not spoken here; this is version {VERSION}", request.version));
+        let no_request = |cause: serde_json::Error| format!("not a request: {cause}");
+        let head: Head = serde_json::from_slice(line).map_err(no_request)?;
+        if head.version != VERSION {
+            return Err(format!("version {} is not spoken here; this is version {VERSION}", head.version));
         }
-        match request.command.as_str() {
-            "status" => Ok(Self::Status),
-            other => Err(format!("unknown command {other:?}")),
+        serde_json::from_slice(line).map_err(|cause| {
+            let unknown = cause.to_string().starts_with("unknown variant");
+            if unknown { format!("unknown command {:?}", head.command) } else { no_request(cause) }
+        })
+    }
+}
+
+impl Change {
+    /// The service's name.
+    pub fn name(&self) -> String {
+        self.service.clone()
+    }
+
+    /// Whether processes are replaced.
+    pub fn renews(&self) -> bool {
+        self.what == What::Restart
+    }
+
+    /// Whether any process comes or goes.
+    pub fn moves(&self) -> bool {
+        self.what != What::Nothing
+    }
+}
+
+impl What {
+    /// The word, as users read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Nothing => "nothing",
         }
     }
 }
@@ -160,7 +294,10 @@ mod tests {
 
     #[test]
     fn a_request_survives_its_journey() {
-        assert_eq!(Command::parse(Command::Status.to_line().as_bytes()), Ok(Command::Status));
+        assert_eq!(Command::Status.to_line(), "{\"version\":1,\"command\":\"status\"}\n");
+        for command in [Command::Status, Command::Restart { service: "a".into() }, Command::Reload { file: None }] {
+            assert_eq!(Command::parse(command.to_line().as_bytes()), Ok(command));
+        }
     }
 
     #[test]

@@ -17,12 +17,14 @@ use tokio::task::AbortHandle;
 
 use super::SOCKET_NAME;
 use super::protocol::{Command, REQUEST_BYTES_MAX, Reply};
-use crate::sys::identity::effective_uid;
+use crate::sys::identity::{self, effective_uid};
 use crate::sys::runtime::{self, Lock, Locking, RuntimeError};
+use crate::sys::{Pid, tree};
 
 /// Clients at once; when one more comes, the oldest is cut.
 pub const CLIENTS_MAX: usize = 16;
-/// Milliseconds of a client's whole stay; then it is cut.
+/// Milliseconds that a client may take to say what it wants, and again to take the answer; then it is cut. In between
+/// it waits as long as it likes.
 pub const CLIENT_MS_MAX: u64 = 2_000;
 
 /// How long accepting rests after the system refused it, for want of descriptors for example.
@@ -107,8 +109,7 @@ impl Server {
             {
                 oldest.abort();
             }
-            let stay = tokio::time::timeout(Duration::from_millis(CLIENT_MS_MAX), serve(stream, queries.clone()));
-            clients.push_back(tokio::spawn(stay).abort_handle());
+            clients.push_back(tokio::spawn(serve(stream, queries.clone())).abort_handle());
         }
     }
 }
@@ -121,20 +122,27 @@ impl Drop for Server {
 
 /// One request, one reply. An error is the client's: it has left, and nobody else needs to know.
 async fn serve(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
     let mut stream = BufReader::new(stream);
-    let reply = if uid == 0 || uid == effective_uid() {
-        answer(&mut stream, queries).await?
+    let reply = if peer.uid() == 0 || peer.uid() == effective_uid() {
+        answer(&mut stream, peer.pid(), queries).await?
     } else {
-        Reply::refused(format!("uid {uid} may not ask here"))
+        Reply::refused(format!("uid {} may not ask here", peer.uid()))
     };
-    stream.write_all(reply.to_line().as_bytes()).await?;
-    stream.shutdown().await
+    let farewell = async {
+        stream.write_all(reply.to_line().as_bytes()).await?;
+        stream.shutdown().await
+    };
+    in_time(farewell).await
 }
 
-async fn answer(stream: &mut BufReader<UnixStream>, queries: mpsc::Sender<Query>) -> io::Result<Reply> {
+async fn answer(
+    stream: &mut BufReader<UnixStream>,
+    pid: Option<i32>,
+    queries: mpsc::Sender<Query>,
+) -> io::Result<Reply> {
     let mut line = Vec::new();
-    stream.take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line).await?;
+    in_time((&mut *stream).take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line)).await?;
     if line.last() != Some(&b'\n') {
         return Ok(Reply::refused(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes")));
     }
@@ -142,10 +150,26 @@ async fn answer(stream: &mut BufReader<UnixStream>, queries: mpsc::Sender<Query>
         Ok(command) => command,
         Err(why) => return Ok(Reply::refused(why)),
     };
+    // What we run must not run us. A process of another namespace has no number here, and is none of ours.
+    let ours = pid.filter(|pid| *pid > 0).is_some_and(|pid| tree::descends(Pid::from_raw(pid), identity::pid()));
+    if ours && !command.only_asks() {
+        return Ok(Reply::refused("a process that torus itself started may only ask how things are"));
+    }
     let (reply, answered) = oneshot::channel();
     let stopping = || Reply::refused("torus is going down");
     if queries.send(Query { command, reply }).await.is_err() {
         return Ok(stopping());
     }
-    Ok(answered.await.unwrap_or_else(|_| stopping()))
+    let mut rest = [0; 64];
+    tokio::select! {
+        answer = answered => Ok(answer.unwrap_or_else(|_| stopping())),
+        // It has said all that it may say: what comes now is its end, or too much.
+        _ = stream.read(&mut rest) => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
+}
+
+async fn in_time<T>(what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(Duration::from_millis(CLIENT_MS_MAX), what)
+        .await
+        .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }

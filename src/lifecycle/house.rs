@@ -1,47 +1,94 @@
-//! All instances together: the order of start and stop, and the deadlines.
+//! All instances together: what starts after what, what ends before what, and by when.
 //!
-//! Start: the bus, then the services. Stop: the services, all at once, then the bus, so that what a service still has
-//! to say is carried. The services have three quarters of the time of a stop; the last quarter is the bus's own, so
-//! that a service which refuses to end does not cost the bus its orderly end. A second order to stop kills at once.
+//! Every instance has a goal, up or down, and one rule moves it there. It starts when what its service comes after is
+//! there. It is told to end when nothing that comes after its service, and is to end too, has a process any more. So
+//! the start, the stop, one service's stop and a changed plan are the same thing with other goals.
+//!
+//! The bus comes before everything: it starts first and ends last, so that what a service still has to say is carried.
+//! Of the time of a whole stop the services have three quarters; the last is the bus's own, so that a service which
+//! refuses to end does not cost the bus its orderly end. A second order to stop hurries, a third kills.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::restart::{Jitter, Policy};
-use super::service::{Action, Event, Service, State, step};
+use super::instance::{Action, Event, Instance, Next, Rules, State};
+use super::restart::{Jitter, Outcome, WAIT_MAX};
 
-/// An instance's place in the house: its index in the order given to [`House::new`].
-pub type Id = usize;
+/// An instance's name in the house. None is used twice.
+pub type Id = u64;
 
-/// What an instance is to the house.
+/// What remains of a stop that is hurried.
+pub const HURRY: Duration = Duration::from_secs(1);
+
+/// What a service is to the house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Bus or not.
+    pub tier: Tier,
+    /// How many instances it has.
+    pub instances: u32,
+    /// What it comes after, by name. There are no circles.
+    pub after: BTreeMap<String, Condition>,
+    /// The rules of its instances' lives.
+    pub rules: Rules,
+    /// Whether everything is stopped when an instance of it has ended for good.
+    pub essential: bool,
+}
+
+/// Where a service stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
-    /// A bus worker: starts first, ends last.
+    /// A bus worker: comes before all services, ends after them.
     Bus,
     /// Anything else.
     Service,
 }
 
-/// What may happen in the house.
+/// What a service waits for in another one before it starts. Once started, it does not look back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// All instances have a process.
+    Started,
+    /// All instances are ready, or have ended well.
+    Ready,
+    /// All instances have ended well.
+    Completed,
+}
+
+/// What is to run: services by name.
+pub type Plan = BTreeMap<String, Service>;
+
+/// What may happen in the house.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HouseEvent {
     /// Everything is to be started.
     Start,
     /// An instance's process is ready.
     Ready(Id),
+    /// An instance's process gave a sign of life.
+    Alive(Id),
     /// An instance's process ended, or could not be started.
-    Died(Id),
+    Died(Id, Outcome),
     /// Time has passed; see [`House::deadline`].
     Tick,
-    /// Everything is to end in order; told again: at once.
+    /// Everything is to end in order; told again: soon; told a third time: at once.
     Stop,
+    /// A service is to run.
+    StartService(String),
+    /// A service is to end.
+    StopService(String),
+    /// A service's instances are to get new processes, one after the other.
+    RestartService(String),
+    /// Other services are to run; the instances of those named get new processes, one after the other.
+    Replace(Plan, BTreeSet<String>),
 }
 
 /// How the house is, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum Health {
     /// The bus does not serve yet, or it is still open how a service's start ends.
     Starting,
-    /// Everything runs.
+    /// Everything that should run runs.
     Running,
     /// Something that should run does not.
     Degraded,
@@ -51,8 +98,8 @@ pub enum Condition {
     Down,
 }
 
-impl Condition {
-    /// The condition's name, as users read it.
+impl Health {
+    /// The word, as users read it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -64,347 +111,502 @@ impl Condition {
     }
 }
 
-/// The instances of a configuration, and how far their common life is.
+/// The services of a plan and their instances, and how far their common life is.
 #[derive(Clone, Debug)]
 pub struct House {
-    members: Vec<(Tier, Service)>,
+    plan: Plan,
+    members: BTreeMap<Id, Member>,
+    next_id: Id,
     phase: Phase,
-    policy: Policy,
+    rolling: Vec<Rolling>,
+    /// The whole time of an orderly stop; what still lives then is killed.
+    stop_max: Duration,
+    culprit: Option<Id>,
+}
+
+/// One instance in the house.
+#[derive(Clone, Debug)]
+struct Member {
+    service: String,
+    /// Which of the service's instances, from 1.
+    number: u32,
+    instance: Instance,
+    goal: Goal,
+    /// The rules that it keeps when its service is no longer in the plan.
+    rules: Rules,
+    /// What its service comes after, kept likewise.
+    after: BTreeSet<String>,
+    tier: Tier,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Up,
+    Down,
+    /// Down, and to be forgotten then.
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Up { settled: bool },
-    StoppingServices { kill_services_at: Option<Instant>, kill_all_at: Instant },
-    StoppingBus { kill_all_at: Instant },
-    Killing,
+    /// Nothing was started yet.
+    Fresh,
+    Up {
+        settled: bool,
+    },
+    Stopping {
+        kill_services_at: Instant,
+        kill_all_at: Instant,
+        hurried: bool,
+    },
     Down,
+}
+
+/// A service whose instances get new processes.
+#[derive(Clone, Debug)]
+struct Rolling {
+    service: String,
+    current: Option<Id>,
+    rest: VecDeque<Id>,
 }
 
 impl House {
     /// A house in which nothing was started yet.
-    pub fn new(tiers: impl IntoIterator<Item = Tier>, policy: Policy) -> Self {
-        let members = tiers.into_iter().map(|tier| (tier, Service::NEW)).collect();
-        Self { members, phase: Phase::Up { settled: false }, policy }
+    pub fn new(plan: Plan, stop_max: Duration) -> Self {
+        let mut house = Self {
+            plan: Plan::new(),
+            members: BTreeMap::new(),
+            next_id: 1,
+            phase: Phase::Fresh,
+            rolling: Vec::new(),
+            stop_max,
+            culprit: None,
+        };
+        house.adopt(plan);
+        house
     }
 
-    /// An instance's present state.
-    pub fn state(&self, id: Id) -> State {
-        self.members[id].1.state
+    /// All instances, in the order of their ids: id, service, number, state.
+    pub fn members(&self) -> impl Iterator<Item = (Id, &str, u32, State)> {
+        self.members.iter().map(|(id, member)| (*id, member.service.as_str(), member.number, member.instance.state()))
+    }
+
+    /// An instance's present state; `None` when it is gone.
+    pub fn state(&self, id: Id) -> Option<State> {
+        self.members.get(&id).map(|member| member.instance.state())
+    }
+
+    /// The instance whose end was everything's end, if one was: it was essential, or the last one to end by itself.
+    pub fn culprit(&self) -> Option<Id> {
+        self.culprit
+    }
+
+    /// Sets how long a whole stop may take.
+    pub fn set_stop_max(&mut self, stop_max: Duration) {
+        self.stop_max = stop_max;
     }
 
     /// How the house is.
-    pub fn condition(&self) -> Condition {
+    pub fn health(&self) -> Health {
+        let is_fine = |member: &Member| match member.goal {
+            Goal::Up => matches!(member.instance.state(), State::Running { .. } | State::Completed),
+            Goal::Down | Goal::Gone => true,
+        };
         match self.phase {
-            Phase::Up { .. } if self.all_running() => Condition::Running,
-            Phase::Up { settled: true } => Condition::Degraded,
-            Phase::Up { settled: false } => Condition::Starting,
-            Phase::StoppingServices { .. } | Phase::StoppingBus { .. } | Phase::Killing => Condition::Stopping,
-            Phase::Down => Condition::Down,
+            Phase::Fresh => Health::Starting,
+            Phase::Up { .. } if self.members.values().all(is_fine) => Health::Running,
+            Phase::Up { settled: true } => Health::Degraded,
+            Phase::Up { settled: false } => Health::Starting,
+            Phase::Stopping { .. } => Health::Stopping,
+            Phase::Down => Health::Down,
         }
     }
 
-    /// Whether the start is over: the bus has been running, and every service beside it was running or had shown that a
-    /// restart at once does not help. A service that cannot start must not hide that the bus serves.
-    pub fn settled(&self) -> bool {
+    /// Whether the start is over: the bus has been running, and every service beside it was running, had ended or had
+    /// shown that a restart at once does not help. A service that cannot start must not hide that the bus serves.
+    pub fn is_settled(&self) -> bool {
         self.phase == (Phase::Up { settled: true })
+    }
+
+    /// Whether a restart of this service is under way.
+    pub fn is_rolling(&self, service: &str) -> bool {
+        self.rolling.iter().any(|rolling| rolling.service == service)
+    }
+
+    /// How a service's movement ended: `Some(true)` when each instance is where it should be, `Some(false)` when one
+    /// gets no further by itself soon, `None` while it is still open.
+    pub fn outcome(&self, service: &str) -> Option<bool> {
+        if self.is_rolling(service) {
+            return None;
+        }
+        let mut reached = true;
+        for member in self.members.values().filter(|member| member.service == service) {
+            reached &= match (member.goal, member.instance.state()) {
+                (Goal::Up, State::Running { .. } | State::Completed) => true,
+                (Goal::Up, State::Waiting { .. } | State::Quarantined { .. } | State::Failed) => false,
+                (Goal::Up, State::Pending) if self.has_settled(member) => false,
+                (Goal::Up, _) => return None,
+                (Goal::Down | Goal::Gone, state) if state.has_process() => return None,
+                (Goal::Down | Goal::Gone, _) => true,
+            };
+        }
+        Some(reached)
+    }
+
+    /// Whether the plan has such a service.
+    pub fn knows(&self, service: &str) -> bool {
+        self.plan.contains_key(service)
+    }
+
+    /// What an instance that is pending waits for: a service's name and the condition.
+    pub fn waits_for(&self, id: Id) -> Option<(&str, Condition)> {
+        let member = self.members.get(&id)?;
+        (member.instance.state() == State::Pending).then(|| self.blocker(member)).flatten()
     }
 
     /// When to send the next [`HouseEvent::Tick`]; `None` while nothing waits for time.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Up { .. } => self.members.iter().filter_map(|(_, service)| due(service)).min(),
-            Phase::StoppingServices { kill_services_at, kill_all_at } => Some(kill_services_at.unwrap_or(kill_all_at)),
-            Phase::StoppingBus { kill_all_at } => Some(kill_all_at),
-            Phase::Killing | Phase::Down => None,
-        }
+        let own = self.members.values().filter_map(|member| member.instance.deadline(&member.rules)).min();
+        let common = match self.phase {
+            Phase::Stopping { kill_services_at, kill_all_at, .. } => {
+                // Each is due as long as it has someone to kill.
+                let bound = |tier, at| self.members.values().any(|member| member.lives_on(tier)).then_some(at);
+                bound(Tier::Service, kill_services_at).or(bound(Tier::Bus, kill_all_at))
+            }
+            Phase::Fresh | Phase::Up { .. } | Phase::Down => None,
+        };
+        own.into_iter().chain(common).min()
     }
 
     /// Takes an event; answers what is to be done, in this order.
     pub fn step(&mut self, event: HouseEvent, now: Instant, jitter: Jitter) -> Vec<(Id, Action)> {
-        let mut actions = Vec::new();
+        let mut turn = Turn { now, jitter, actions: Vec::new() };
         match (self.phase, event) {
-            (Phase::Up { .. }, HouseEvent::Start) => {
-                self.tell(Some(Tier::Bus), Event::Start, now, jitter, &mut actions);
-                self.tell(Some(Tier::Service), Event::Start, now, jitter, &mut actions);
-            }
+            (Phase::Fresh, HouseEvent::Start) => self.phase = Phase::Up { settled: false },
             (_, HouseEvent::Start) => {}
-
-            (_, HouseEvent::Ready(id)) => self.tell_one(id, Event::Ready, now, jitter, &mut actions),
-            (_, HouseEvent::Died(id)) => self.tell_one(id, Event::Died, now, jitter, &mut actions),
-
-            (Phase::Up { .. }, HouseEvent::Stop) => {
-                let all = self.policy.stop_max.min(STOP_MAX);
-                let (kill_services_at, kill_all_at) = (Some(now + all / 4 * 3), now + all);
-                self.phase = Phase::StoppingServices { kill_services_at, kill_all_at };
-                self.tell(Some(Tier::Service), Event::Stop, now, jitter, &mut actions);
-            }
-            (Phase::StoppingServices { .. } | Phase::StoppingBus { .. } | Phase::Killing, HouseEvent::Stop) => {
-                self.phase = Phase::Killing;
-                self.tell(None, Event::Kill, now, jitter, &mut actions);
-            }
-            (Phase::Down, HouseEvent::Stop) => {}
-
-            (Phase::Up { .. }, HouseEvent::Tick) => self.tell(None, Event::Tick, now, jitter, &mut actions),
-            (Phase::StoppingServices { kill_all_at, .. } | Phase::StoppingBus { kill_all_at }, HouseEvent::Tick)
-                if now >= kill_all_at =>
-            {
-                self.phase = Phase::Killing;
-                self.tell(None, Event::Kill, now, jitter, &mut actions);
-            }
-            (Phase::StoppingServices { kill_services_at: Some(at), kill_all_at }, HouseEvent::Tick) if now >= at => {
-                self.phase = Phase::StoppingServices { kill_services_at: None, kill_all_at };
-                self.tell(Some(Tier::Service), Event::Kill, now, jitter, &mut actions);
+            (_, HouseEvent::Ready(id)) => self.tell(id, Event::Ready, &mut turn),
+            (_, HouseEvent::Alive(id)) => self.tell(id, Event::Alive, &mut turn),
+            (_, HouseEvent::Died(id, outcome)) => self.tell(id, Event::Died(outcome), &mut turn),
+            (_, HouseEvent::Tick) => self.tick(&mut turn),
+            (_, HouseEvent::Stop) => self.stop(&mut turn),
+            (Phase::Up { .. }, HouseEvent::StartService(name)) => self.start_service(&name, &mut turn),
+            (Phase::Up { .. }, HouseEvent::StopService(name)) => self.stop_service(&name),
+            (Phase::Up { .. }, HouseEvent::RestartService(name)) => self.restart_service(name),
+            (Phase::Up { .. }, HouseEvent::Replace(plan, renewed)) => {
+                self.adopt(plan);
+                renewed.into_iter().for_each(|name| self.restart_service(name));
             }
             (
-                Phase::StoppingServices { .. } | Phase::StoppingBus { .. } | Phase::Killing | Phase::Down,
-                HouseEvent::Tick,
+                Phase::Fresh | Phase::Stopping { .. } | Phase::Down,
+                HouseEvent::StartService(_)
+                | HouseEvent::StopService(_)
+                | HouseEvent::RestartService(_)
+                | HouseEvent::Replace(..),
             ) => {}
         }
-        self.advance(now, jitter, &mut actions);
-        actions
+        self.advance(&mut turn);
+        turn.actions
     }
 
-    /// Enters the phases that only wait for instances to be ready or gone.
-    fn advance(&mut self, now: Instant, jitter: Jitter, actions: &mut Vec<(Id, Action)>) {
-        if self.phase == (Phase::Up { settled: false }) && self.members.iter().all(has_settled) {
-            self.phase = Phase::Up { settled: true };
+    /// Moves everything towards its goal, as far as it goes without the world.
+    fn advance(&mut self, turn: &mut Turn) {
+        if let Phase::Up { .. } = self.phase {
+            self.end_when_over(turn);
+            self.roll(turn);
         }
-        if let Phase::StoppingServices { kill_all_at, .. } = self.phase
-            && self.stopped(Some(Tier::Service))
-        {
-            self.phase = Phase::StoppingBus { kill_all_at };
-            self.tell(Some(Tier::Bus), Event::Stop, now, jitter, actions);
-        }
-        if matches!(self.phase, Phase::StoppingBus { .. } | Phase::Killing) && self.stopped(None) {
-            self.phase = Phase::Down;
+        self.start_due(turn);
+        self.end_due(turn);
+        self.members.retain(|_, member| member.goal != Goal::Gone || member.instance.state().has_process());
+        match self.phase {
+            Phase::Up { settled: false } if self.members.values().all(|member| self.has_settled(member)) => {
+                self.phase = Phase::Up { settled: true };
+            }
+            Phase::Stopping { .. } if !self.members.values().any(Member::has_process) => self.phase = Phase::Down,
+            Phase::Fresh | Phase::Up { .. } | Phase::Stopping { .. } | Phase::Down => {}
         }
     }
 
-    fn tell(
-        &mut self,
-        tier: Option<Tier>,
-        event: Event,
-        now: Instant,
-        jitter: Jitter,
-        actions: &mut Vec<(Id, Action)>,
-    ) {
-        for id in 0..self.members.len() {
-            if tier.is_none_or(|tier| tier == self.members[id].0) {
-                self.tell_one(id, event, now, jitter, actions);
+    /// Takes another plan: who is no longer in it is to go, who is new is to come.
+    fn adopt(&mut self, plan: Plan) {
+        self.plan = plan;
+        for member in self.members.values_mut() {
+            match self.plan.get(&member.service) {
+                Some(service) if member.number <= service.instances && member.goal != Goal::Gone => {
+                    (member.rules, member.tier) = (service.rules.clone(), service.tier);
+                    member.after = service.after.keys().cloned().collect();
+                }
+                Some(_) | None => member.goal = Goal::Gone,
             }
         }
-    }
-
-    fn tell_one(&mut self, id: Id, event: Event, now: Instant, jitter: Jitter, actions: &mut Vec<(Id, Action)>) {
-        let (service, action) = step(self.members[id].1, event, &self.policy, now, jitter);
-        self.members[id].1 = service;
-        actions.extend(action.map(|action| (id, action)));
-    }
-
-    fn all_running(&self) -> bool {
-        self.members.iter().all(|(_, service)| is_running(service))
-    }
-
-    fn stopped(&self, tier: Option<Tier>) -> bool {
-        let of_tier = |member: &&(Tier, Service)| tier.is_none_or(|tier| tier == member.0);
-        self.members.iter().filter(of_tier).all(|(_, service)| service.state == State::Stopped)
-    }
-}
-
-/// No stop takes longer than this, whatever the policy says: adding it to an instant cannot overflow.
-const STOP_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// A service that died twice is not waited for: the second time already, it waits to be started again.
-fn has_settled((tier, service): &(Tier, Service)) -> bool {
-    match tier {
-        Tier::Bus => is_running(service),
-        Tier::Service => is_running(service) || service.deaths > 1,
-    }
-}
-
-fn is_running(service: &Service) -> bool {
-    matches!(service.state, State::Running { .. })
-}
-
-fn due(service: &Service) -> Option<Instant> {
-    match service.state {
-        State::Waiting { until } => Some(until),
-        State::Pending | State::Starting { .. } | State::Running { .. } | State::Stopping | State::Stopped => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const POLICY: Policy = Policy {
-        healthy_after: Duration::from_millis(1_000),
-        backoff_min: Duration::from_millis(100),
-        backoff_max: Duration::from_millis(1_500),
-        stop_max: Duration::from_millis(8_000),
-    };
-    const BUS: Id = 0;
-    const HELLO: Id = 1;
-
-    /// A house on a virtual clock, with a bus worker first and services after it.
-    struct Sim {
-        house: House,
-        now: Instant,
-        alive: Vec<bool>,
-    }
-
-    impl Sim {
-        fn begin(services: usize) -> Self {
-            let tiers = std::iter::once(Tier::Bus).chain(std::iter::repeat_n(Tier::Service, services));
-            let mut sim =
-                Self { house: House::new(tiers, POLICY), now: Instant::now(), alive: vec![false; services + 1] };
-            sim.after(0, HouseEvent::Start);
-            sim
-        }
-
-        fn up(services: usize) -> Self {
-            let mut sim = Self::begin(services);
-            for id in 0..=services {
-                assert_eq!(sim.house.condition(), Condition::Starting);
-                sim.after(1, HouseEvent::Ready(id));
+        for (name, service) in &self.plan {
+            let there = |number| {
+                self.members.values().any(|one| one.service == *name && one.number == number && one.goal != Goal::Gone)
+            };
+            // What is stopped by order stays so, new instances included.
+            let stopped = self.members.values().any(|one| one.service == *name && one.goal == Goal::Down);
+            let missing: Vec<u32> = (1..=service.instances).filter(|number| !there(*number)).collect();
+            for number in missing {
+                let member = Member {
+                    service: name.clone(),
+                    number,
+                    instance: Instance::default(),
+                    goal: if stopped { Goal::Down } else { Goal::Up },
+                    rules: service.rules.clone(),
+                    after: service.after.keys().cloned().collect(),
+                    tier: service.tier,
+                };
+                self.members.insert(self.next_id, member);
+                self.next_id += 1;
             }
-            sim
         }
+        let plan = &self.plan;
+        self.rolling.retain(|rolling| plan.contains_key(&rolling.service));
+    }
 
-        fn after(&mut self, ms: u64, event: HouseEvent) -> Vec<(Id, Action)> {
-            self.now += Duration::from_millis(ms);
-            if let HouseEvent::Died(id) = event {
-                self.alive[id] = false;
-            }
-            let actions = self.house.step(event, self.now, 0);
-            for (id, action) in &actions {
-                match action {
-                    Action::Spawn => self.alive[*id] = true,
-                    Action::Terminate | Action::Kill => assert!(self.alive[*id], "a signal to nobody"),
+    fn start_service(&mut self, name: &str, turn: &mut Turn) {
+        for id in self.of(name) {
+            if let Some(member) = self.members.get_mut(&id).filter(|member| member.goal != Goal::Gone) {
+                member.goal = Goal::Up;
+                if !matches!(member.instance.state(), State::Starting { .. } | State::Running { .. }) {
+                    self.tell(id, Event::Restart, turn);
                 }
             }
-            actions
         }
     }
 
-    #[test]
-    fn the_bus_is_started_before_the_services() {
-        let mut house = House::new([Tier::Service, Tier::Bus, Tier::Service], POLICY);
-        let order: Vec<Id> = house.step(HouseEvent::Start, Instant::now(), 0).into_iter().map(|(id, _)| id).collect();
-        assert_eq!(order, [1, 0, 2]);
+    fn stop_service(&mut self, name: &str) {
+        self.rolling.retain(|rolling| rolling.service != name);
+        for member in self.members.values_mut().filter(|member| member.service == name && member.goal == Goal::Up) {
+            member.goal = Goal::Down;
+        }
     }
 
-    #[test]
-    fn the_bus_is_told_to_end_when_the_last_service_is_gone() {
-        let mut sim = Sim::up(2);
-        assert_eq!(sim.after(10, HouseEvent::Stop), [(1, Action::Terminate), (2, Action::Terminate)]);
-        assert_eq!(sim.after(10, HouseEvent::Died(1)), []);
-        assert_eq!(sim.after(10, HouseEvent::Died(2)), [(BUS, Action::Terminate)]);
-        assert_eq!(sim.house.condition(), Condition::Stopping);
-        sim.after(10, HouseEvent::Died(BUS));
-        assert_eq!(sim.house.condition(), Condition::Down);
-        assert_eq!(sim.house.deadline(), None);
+    fn restart_service(&mut self, name: String) {
+        self.rolling.retain(|rolling| rolling.service != name);
+        let mut rest = VecDeque::new();
+        for (id, member) in self.members.iter_mut().filter(|(_, one)| one.service == name && one.goal != Goal::Gone) {
+            member.goal = Goal::Up;
+            rest.push_back(*id);
+        }
+        self.rolling.push(Rolling { service: name, current: None, rest });
     }
 
-    #[test]
-    fn a_service_that_refuses_to_end_is_killed_in_time_for_the_bus_to_end_in_order() {
-        let mut sim = Sim::up(1);
-        sim.after(0, HouseEvent::Stop);
-        assert_eq!(sim.after(5_999, HouseEvent::Tick), []);
-        assert_eq!(sim.after(1, HouseEvent::Tick), [(HELLO, Action::Kill)]);
-        assert_eq!(sim.after(1, HouseEvent::Died(HELLO)), [(BUS, Action::Terminate)]);
-        assert_eq!(sim.after(1_999, HouseEvent::Tick), [(BUS, Action::Kill)]);
-    }
-
-    #[test]
-    fn a_second_order_to_stop_kills_everything_at_once() {
-        let mut sim = Sim::up(1);
-        sim.after(0, HouseEvent::Stop);
-        assert_eq!(sim.after(1, HouseEvent::Stop), [(BUS, Action::Kill), (HELLO, Action::Kill)]);
-        sim.after(1, HouseEvent::Died(BUS));
-        sim.after(1, HouseEvent::Died(HELLO));
-        assert_eq!(sim.house.condition(), Condition::Down);
-    }
-
-    #[test]
-    fn nothing_asks_for_time_while_everything_runs() {
-        let mut sim = Sim::up(2);
-        assert_eq!((sim.house.condition(), sim.house.deadline()), (Condition::Running, None));
-        sim.after(10, HouseEvent::Died(HELLO));
-        sim.after(10, HouseEvent::Died(HELLO));
-        assert_eq!(sim.house.condition(), Condition::Degraded);
-        assert_eq!(sim.house.deadline(), Some(sim.now + POLICY.backoff_min));
-    }
-
-    #[test]
-    fn a_service_that_cannot_start_leaves_the_house_degraded_once_the_bus_runs() {
-        let mut sim = Sim::begin(2);
-        sim.after(0, HouseEvent::Died(HELLO));
-        sim.after(0, HouseEvent::Died(HELLO));
-        sim.after(1, HouseEvent::Ready(2));
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Starting, false));
-        sim.after(1, HouseEvent::Ready(BUS));
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Degraded, true));
-        sim.after(100, HouseEvent::Tick);
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Degraded, true));
-        sim.after(1, HouseEvent::Ready(HELLO));
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Running, true));
-    }
-
-    #[test]
-    fn a_service_that_died_once_is_still_waited_for() {
-        let mut sim = Sim::begin(1);
-        sim.after(1, HouseEvent::Ready(BUS));
-        sim.after(0, HouseEvent::Died(HELLO));
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Starting, false));
-        sim.after(1, HouseEvent::Ready(HELLO));
-        assert_eq!((sim.house.condition(), sim.house.settled()), (Condition::Running, true));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happened_before_a_stop_ends_everything_by_its_deadline(
-            before in proptest::collection::vec((0u64..1_500, 0usize..3, 0u8..3), 0..40),
-            // How long after each signal a process lives on; most of them obey, some only die by the kill.
-            obeys_after in proptest::collection::vec(proptest::option::of(0u64..9_000), 3),
-        ) {
-            let mut sim = Sim::up(2);
-            for (ms, id, what) in before {
-                match what {
-                    0 if sim.alive[id] => sim.after(ms, HouseEvent::Died(id)),
-                    1 if sim.alive[id] => sim.after(ms, HouseEvent::Ready(id)),
-                    _ => sim.after(ms, HouseEvent::Tick),
-                };
-            }
-            let asked = sim.now;
-            let mut ends: Vec<Option<Instant>> = vec![None; 3];
-            let mut event = HouseEvent::Stop;
+    /// One instance after the other: the next when the one before is ready. One that fails leaves the others alone.
+    fn roll(&mut self, turn: &mut Turn) {
+        let mut rolling = std::mem::take(&mut self.rolling);
+        rolling.retain_mut(|rolling| {
             loop {
-                for (id, action) in sim.after(0, event) {
-                    match action {
-                        Action::Spawn => prop_assert!(false, "started during a stop"),
-                        Action::Terminate => {
-                            prop_assert!(id != BUS || !(sim.alive[1] || sim.alive[2]), "the bus ended too early");
-                            ends[id] = obeys_after[id].map(|ms| sim.now + Duration::from_millis(ms));
-                        }
-                        Action::Kill => ends[id] = Some(sim.now),
+                match rolling.current.and_then(|id| self.state(id)) {
+                    Some(State::Pending | State::Starting { .. } | State::Stopping { .. }) => return true,
+                    Some(State::Waiting { .. } | State::Quarantined { .. } | State::Stopped | State::Failed) => {
+                        return false;
                     }
+                    Some(State::Running { .. } | State::Completed) | None => {}
                 }
-                let dying = (0..3).filter(|&id| sim.alive[id]).filter_map(|id| Some((ends[id]?, id))).min();
-                (sim.now, event) = match (dying, sim.house.deadline()) {
-                    (Some((at, id)), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
-                        (at, HouseEvent::Died(id))
-                    }
-                    (_, Some(deadline)) => (deadline, HouseEvent::Tick),
-                    (_, None) => break,
-                };
+                let Some(next) = rolling.rest.pop_front() else { return false };
+                rolling.current = Some(next);
+                self.tell(next, Event::Restart, turn);
             }
-            prop_assert_eq!(sim.house.condition(), Condition::Down);
-            prop_assert!(!sim.alive.contains(&true));
-            prop_assert!(sim.now - asked <= POLICY.stop_max);
+        });
+        self.rolling = rolling;
+    }
+
+    /// An essential service that has ended for good ends everything; so does the last of those that ended by
+    /// themselves, when nothing else is there or will be.
+    fn end_when_over(&mut self, turn: &mut Turn) {
+        let is_over = |member: &Member| member.goal == Goal::Up && member.instance.state().is_over();
+        let is_essential = |member: &Member| self.plan.get(&member.service).is_some_and(|service| service.essential);
+        let essential = self.members.iter().find(|(_, member)| is_over(member) && is_essential(member));
+        let failed = |(_, member): &(&Id, &Member)| member.instance.state() == State::Failed;
+        let last = || {
+            let all = !self.members.is_empty() && self.members.values().all(is_over);
+            all.then(|| self.members.iter().find(failed).or(self.members.iter().next())).flatten()
+        };
+        if let Some((id, _)) = essential.or_else(last) {
+            self.culprit = Some(*id);
+            self.stop(turn);
         }
     }
+
+    fn start_due(&mut self, turn: &mut Turn) {
+        if !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        // A start may let others start: what comes after "started" need not wait for another event.
+        loop {
+            let due = self.members.iter().find(|(_, member)| {
+                member.goal == Goal::Up
+                    && member.instance.state() == State::Pending
+                    && self.blocker(member).is_none()
+                    && !self.has_living_namesake(member)
+            });
+            let Some((&id, _)) = due else { return };
+            self.tell(id, Event::Start, turn);
+        }
+    }
+
+    /// The first thing that an instance still has to wait for before it starts.
+    fn blocker<'a>(&'a self, member: &'a Member) -> Option<(&'a str, Condition)> {
+        let service = self.plan.get(&member.service)?;
+        let bus = self.plan.iter().filter(|(_, other)| other.tier == Tier::Bus && service.tier != Tier::Bus);
+        let bus = bus.map(|(name, _)| (name, Condition::Started));
+        let named = service.after.iter().map(|(name, condition)| (name, *condition));
+        bus.chain(named).find(|(name, condition)| !self.holds(name, *condition)).map(|(name, c)| (name.as_str(), c))
+    }
+
+    fn holds(&self, name: &str, condition: Condition) -> bool {
+        self.members.values().filter(|member| member.service == name && member.goal != Goal::Gone).all(|member| {
+            let state = member.instance.state();
+            match condition {
+                Condition::Started => state.has_process() || state == State::Completed,
+                Condition::Ready => matches!(state, State::Running { .. } | State::Completed),
+                Condition::Completed => state == State::Completed,
+            }
+        })
+    }
+
+    /// An instance that left the plan and came back has two members for a while.
+    fn has_living_namesake(&self, member: &Member) -> bool {
+        let is_namesake = |other: &Member| other.service == member.service && other.number == member.number;
+        self.members.values().any(|other| is_namesake(other) && other.goal == Goal::Gone && other.has_process())
+    }
+
+    fn end_due(&mut self, turn: &mut Turn) {
+        let hurried = matches!(self.phase, Phase::Stopping { hurried: true, .. });
+        // Everyone is asked in the state before, so that who has just been told to end is still waited for.
+        let due: Vec<Id> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.goal != Goal::Up && !member.is_ending())
+            .filter(|(_, member)| hurried || !member.serves() || !self.is_needed(member))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.tell(id, Event::Stop, turn);
+        }
+    }
+
+    /// Whether something that is to end too, and comes after this one's service, still has a process.
+    fn is_needed(&self, member: &Member) -> bool {
+        self.members.values().any(|other| {
+            other.goal != Goal::Up
+                && other.has_process()
+                && (other.after.contains(&member.service) || (member.tier == Tier::Bus && other.tier == Tier::Service))
+        })
+    }
+
+    fn stop(&mut self, turn: &mut Turn) {
+        let now = turn.now;
+        match self.phase {
+            Phase::Fresh | Phase::Up { .. } => {
+                let all = self.stop_max.min(WAIT_MAX);
+                self.phase =
+                    Phase::Stopping { kill_services_at: now + all / 4 * 3, kill_all_at: now + all, hurried: false };
+                self.rolling.clear();
+                self.members
+                    .values_mut()
+                    .filter(|member| member.goal == Goal::Up)
+                    .for_each(|one| one.goal = Goal::Down);
+            }
+            Phase::Stopping { kill_services_at, kill_all_at, hurried } => {
+                let at = if hurried { now } else { now + HURRY };
+                let (kill_services_at, kill_all_at) = (kill_services_at.min(at), kill_all_at.min(at));
+                self.phase = Phase::Stopping { kill_services_at, kill_all_at, hurried: true };
+                self.tick(turn);
+            }
+            Phase::Down => {}
+        }
+    }
+
+    fn tick(&mut self, turn: &mut Turn) {
+        self.tell_all(|_| true, Event::Tick, turn);
+        if let Phase::Stopping { kill_services_at, kill_all_at, .. } = self.phase {
+            for (tier, at) in [(Tier::Service, kill_services_at), (Tier::Bus, kill_all_at)] {
+                if turn.now >= at {
+                    self.tell_all(|member| member.tier == tier, Event::Stop, turn);
+                    self.tell_all(|member| member.tier == tier, Event::KillAt(at), turn);
+                }
+            }
+        }
+    }
+
+    fn tell_all(&mut self, to: impl Fn(&Member) -> bool, event: Event, turn: &mut Turn) {
+        let ids: Vec<Id> = self.members.iter().filter(|(_, member)| to(member)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.tell(id, event, turn);
+        }
+    }
+
+    fn tell(&mut self, id: Id, event: Event, turn: &mut Turn) {
+        if let Some(member) = self.members.get_mut(&id) {
+            let event = match event {
+                // What is to end is not started again only to be ended.
+                Event::Died(_) if member.goal != Goal::Up => Event::Gone,
+                event => event,
+            };
+            let action = member.instance.step(event, &member.rules, turn.now, turn.jitter);
+            turn.actions.extend(action.map(|action| (id, action)));
+        }
+    }
+
+    fn of(&self, service: &str) -> Vec<Id> {
+        self.members.iter().filter(|(_, member)| member.service == service).map(|(id, _)| *id).collect()
+    }
+
+    /// A service that died twice is not waited for: the second time already, it waits to be started again. Nor is one
+    /// that waits for what has settled in another way than it hopes.
+    fn has_settled(&self, member: &Member) -> bool {
+        let state = member.instance.state();
+        match (member.tier, state) {
+            (_, State::Running { .. } | State::Completed | State::Failed | State::Stopped) => true,
+            (Tier::Bus, _) => member.goal != Goal::Up,
+            (Tier::Service, State::Pending) => self.blocker(member).is_some_and(|(name, _)| {
+                self.members.values().filter(|other| other.service == name).all(|other| self.has_settled(other))
+            }),
+            (Tier::Service, State::Quarantined { .. }) => true,
+            (Tier::Service, State::Starting { .. } | State::Waiting { .. } | State::Stopping { .. }) => {
+                member.instance.deaths() > 1
+            }
+        }
+    }
+}
+
+impl Member {
+    fn has_process(&self) -> bool {
+        self.instance.state().has_process()
+    }
+
+    /// Whether others may still need it: a process that was told to end is lost to them already.
+    fn serves(&self) -> bool {
+        matches!(self.instance.state(), State::Starting { .. } | State::Running { .. })
+    }
+
+    /// Whether it rests, or will rest when its process is gone.
+    fn is_ending(&self) -> bool {
+        match self.instance.state() {
+            State::Stopping { next, .. } => next == Next::Rest,
+            State::Stopped | State::Completed | State::Failed => true,
+            State::Pending
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Waiting { .. }
+            | State::Quarantined { .. } => false,
+        }
+    }
+
+    /// Whether a common deadline still has something to end here.
+    fn lives_on(&self, tier: Tier) -> bool {
+        self.tier == tier
+            && match self.instance.state() {
+                State::Stopping { kill_at, .. } => kill_at.is_some(),
+                state => state.has_process(),
+            }
+    }
+}
+
+/// One step's time, luck, and what is to be done.
+struct Turn {
+    now: Instant,
+    jitter: Jitter,
+    actions: Vec<(Id, Action)>,
 }

@@ -1,13 +1,17 @@
 //! The life of services as pure state machines: events and the time go in, actions come out.
 //!
-//! [`step`] is one instance's life, [`House`] puts the instances of a configuration together: the order of start and
-//! stop, and the deadlines. Nothing here runs a process, reads a clock or draws a random number: the supervisor owns
-//! the world, tells what happened, and performs what is answered. So every rule is tested on a virtual clock.
+//! [`Instance`] is one instance's life, [`House`] puts the instances of a plan together: what starts after what, what
+//! ends before what, and by when. Nothing here runs a process, reads a clock or draws a random number: the supervisor
+//! owns the world, tells what happened, and performs what is answered. So every rule is tested on a virtual clock.
 
 mod house;
+mod instance;
 mod restart;
-mod service;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
-pub use house::{Condition, House, HouseEvent, Id, Tier};
-pub use restart::{Jitter, Policy};
-pub use service::{Action, Event, Service, State, step};
+pub use house::{Condition, HURRY, Health, House, HouseEvent, Id, Plan, Service, Tier};
+pub use instance::{Action, Event, Instance, Next, Rules, State};
+pub use restart::{Jitter, Limit, Outcome, Restart, Then, When};

@@ -31,8 +31,8 @@ pub(super) fn inherited() -> Vec<(OsString, OsString)> {
 }
 
 /// What a child is told, whatever it is: its name, and where the bus listens.
-pub(super) fn told(unit: &Unit, listeners: &Listeners) -> Vec<(OsString, OsString)> {
-    let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", unit.instance.to_string())];
+pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners) -> Vec<(OsString, OsString)> {
+    let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", number.to_string())];
     if let Some(requests) = &listeners.requests {
         told.push(pair("TORUS_REQUESTS_FRONT", requests.front.reachable()));
         told.push(pair("TORUS_REQUESTS_BACK", requests.back.reachable()));

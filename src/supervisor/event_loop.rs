@@ -4,187 +4,336 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::instance::{Ground, Instance, Ready};
-use super::{Up, plan};
+use super::instance::{Ground, Instance};
+use super::operations::Operations;
+use super::plan::{self, Units};
+use super::probes::Probes;
+use super::words::{Told, Word};
+use super::{Ended, Up};
 use crate::config::Config;
-use crate::control::{Command, LastExit, Query, Reply, Server, ServiceStatus, Status, VERSION};
-use crate::lifecycle::{Action, Condition, House, HouseEvent, Id, Jitter, State};
-use crate::sys::{identity, notify, signals, wait};
+use crate::control::{LastExit, Query, Server};
+use crate::lifecycle::{Action, HURRY, Health, House, HouseEvent, Id, Jitter, Outcome, State};
+use crate::sys::{Pid, notify, signals, tree, wait};
 
-/// Words of readiness and queries on their way to the loop; beyond it their senders wait.
+/// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
 
 /// All that the supervisor owns while it runs.
 pub(super) struct Supervisor {
-    house: House,
-    /// By [`Id`].
-    instances: Vec<Instance>,
-    ground: Ground,
-    ready: mpsc::Sender<Ready>,
-    ready_words: mpsc::Receiver<Ready>,
-    since: Instant,
-    orphans_reaped: u64,
+    pub(super) house: House,
+    pub(super) units: Units,
+    pub(super) config: Config,
+    /// The file that the configuration was read from.
+    pub(super) file: Option<PathBuf>,
+    pub(super) instances: BTreeMap<Id, Instance>,
+    pub(super) ground: Ground,
+    pub(super) operations: Operations,
+    probes: Probes,
+    told: Told,
+    words: mpsc::Receiver<(Id, Pid, Word)>,
+    pub(super) since: Instant,
+    pub(super) orphans_reaped: u64,
+    /// When the stop of everything began.
+    stop_began: Option<Instant>,
 }
 
 impl Supervisor {
     /// Everything in its place, nothing started.
-    pub(super) fn new(config: &Config, ground: Ground) -> io::Result<Self> {
-        let units = plan::units(config);
-        let house = House::new(units.iter().map(|unit| unit.tier), plan::policy(&config.supervisor));
-        let instances = units.into_iter().map(Instance::new).collect::<Result<_, _>>().map_err(io::Error::other)?;
-        let (ready, ready_words) = mpsc::channel(QUEUE_MAX);
-        Ok(Self { house, instances, ground, ready, ready_words, since: Instant::now(), orphans_reaped: 0 })
+    pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground) -> io::Result<Self> {
+        let (units, plan) = plan::plan(&config);
+        let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
+        let (told, words) = mpsc::channel(QUEUE_MAX);
+        let mut supervisor = Self {
+            house,
+            units,
+            config,
+            file,
+            instances: BTreeMap::new(),
+            ground,
+            operations: Operations::default(),
+            probes: Probes::default(),
+            told,
+            words,
+            since: Instant::now(),
+            orphans_reaped: 0,
+            stop_began: None,
+        };
+        supervisor.fit_instances()?;
+        Ok(supervisor)
     }
 
-    /// Starts everything, and returns when an orderly stop is complete.
-    pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<()> {
-        let mut children = signal(SignalKind::child())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// Gives each member of the house its instance, and forgets those that left it.
+    pub(super) fn fit_instances(&mut self) -> io::Result<()> {
+        let mut instances = std::mem::take(&mut self.instances);
+        for (id, name, number, _) in self.house.members() {
+            let unit = self.units.get(name).cloned().map(std::rc::Rc::new);
+            let instance = match (instances.remove(&id), unit) {
+                (Some(mut instance), Some(unit)) => {
+                    instance.unit = unit;
+                    instance
+                }
+                // It is on its way out of the plan.
+                (Some(instance), None) => instance,
+                (None, Some(unit)) => Instance::new(unit, number).map_err(io::Error::other)?,
+                (None, None) => continue,
+            };
+            self.instances.insert(id, instance);
+        }
+        Ok(())
+    }
+
+    /// Starts everything, and returns when an orderly stop is complete: how everything ended.
+    pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<Ended> {
+        let mut signals = Signals::new()?;
         let (query, mut queries) = mpsc::channel(QUEUE_MAX);
         let server = tokio::spawn(control.run(query));
         let mut on_up = Some(on_up);
 
         self.take(HouseEvent::Start);
-        while self.house.condition() != Condition::Down {
-            if self.house.settled()
+        while self.house.health() != Health::Down {
+            if self.house.is_settled()
                 && let Some(on_up) = on_up.take()
             {
                 told(notify::manager_ready());
-                let complete = self.house.condition() == Condition::Running;
+                let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
             }
             let deadline = self.house.deadline();
             tokio::select! {
-                _ = children.recv() => self.collect_the_dead(),
-                _ = terminate.recv() => self.stop("SIGTERM"),
-                _ = interrupt.recv() => self.stop("SIGINT"),
-                Some((id, pid)) = self.ready_words.recv() => {
-                    if self.instances[id].process.as_ref().is_some_and(|process| process.pid == pid) {
-                        self.take(HouseEvent::Ready(id));
-                    }
-                }
+                happened = signals.next() => match happened {
+                    Happened::ChildEnded => self.collect_the_dead(),
+                    Happened::StopAsked(name) => self.stop(name),
+                    Happened::ReloadAsked => self.reload_by_signal(),
+                },
+                Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
                 Some(query) = queries.recv() => self.answer(query),
                 () = until(deadline) => self.take(HouseEvent::Tick),
             }
+            self.answer_what_is_over();
         }
+        self.end_leftovers(&mut signals).await;
         server.abort();
         // Its socket's file goes with it.
         let _ = server.await;
         tracing::info!("stopped");
-        Ok(())
+        Ok(self.ended())
+    }
+
+    /// What the process's exit code is to tell: nothing went wrong, or what ended everything.
+    fn ended(&self) -> Ended {
+        let culprit = self.house.culprit().and_then(|id| self.instances.get(&id));
+        match culprit.and_then(|instance| instance.last_exit.as_ref()) {
+            Some(LastExit::Code(code)) => Ended { code: u8::try_from(*code).unwrap_or(1) },
+            Some(LastExit::Signal(number)) => Ended { code: u8::try_from(128 + number).unwrap_or(1) },
+            Some(LastExit::NotStarted(_)) => Ended { code: 127 },
+            None => Ended { code: 0 },
+        }
     }
 
     fn stop(&mut self, signal: &str) {
-        if self.house.condition() == Condition::Stopping {
-            tracing::info!("{signal} again: killing what still runs");
-        } else {
-            tracing::info!("{signal}: stopping");
-            told(notify::manager_stopping());
+        match self.stop_began {
+            None => tracing::info!("{signal}: stopping"),
+            Some(_) => tracing::info!("{signal} again: hurrying"),
         }
         self.take(HouseEvent::Stop);
     }
 
+    fn hear(&mut self, id: Id, pid: Pid, word: Word) {
+        let Some(instance) = self.instances.get_mut(&id) else { return };
+        // The word of an earlier process says nothing about this one.
+        if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
+            return;
+        }
+        match word {
+            Word::Ready => self.take(HouseEvent::Ready(id)),
+            Word::Alive => self.take(HouseEvent::Alive(id)),
+            Word::Says(text) => instance.says = Some(text),
+            Word::Warns(text) => {
+                tracing::warn!(service = instance.unit.name, instance = instance.number, %pid, "{text}");
+                instance.warnings.push(text);
+            }
+            Word::Probe(words, answer) => self.probes.begin(pid, &words, answer, &self.ground),
+        }
+    }
+
     /// Gives the house an event and performs what it answers, until nothing is left to be done.
-    fn take(&mut self, event: HouseEvent) {
+    pub(super) fn take(&mut self, event: HouseEvent) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            let hung = |action: &Action| *action == Action::Abort;
+            let hurried = event == HouseEvent::Stop;
+            let died = match &event {
+                HouseEvent::Died(id, _) => Some(*id),
+                _ => None,
+            };
             let actions = self.house.step(event, Instant::now(), jitter());
-            if let HouseEvent::Died(id) = event {
+            if self.house.health() == Health::Stopping && self.stop_began.is_none() {
+                self.stop_began = Some(Instant::now());
+                told(notify::manager_stopping());
+            }
+            if let Some(id) = died {
                 self.log_death(id);
             }
+            if let Err(cause) = self.fit_instances() {
+                tracing::error!("cannot prepare a worker: {cause}");
+            }
             for (id, action) in actions {
+                if hung(&action) {
+                    self.log(id, "gave no sign of life: aborted");
+                }
                 match action {
                     Action::Spawn => events.extend(self.spawn(id)),
-                    Action::Terminate => self.with_process(id, signals::terminate_group),
+                    Action::Terminate => {
+                        let number = self.instances.get(&id).map_or(15, |instance| instance.unit.stop_signal);
+                        self.with_process(id, |pid| signals::signal_group(pid, number));
+                    }
+                    Action::Abort => self.with_process(id, |pid| signals::signal_group(pid, signals::ABORT)),
                     Action::Kill => {
-                        self.log_kill(id, event);
-                        self.with_process(id, signals::kill_group);
+                        self.log(id, if hurried { "killed" } else { "did not stop in time: killed" });
+                        self.with_process(id, |pid| {
+                            signals::kill_group(pid);
+                            tree::kill_all_of(pid);
+                        });
                     }
                 }
             }
         }
     }
 
-    /// Starts an instance's process; answers what that means already. A command has no way to say that it is ready, so
-    /// it is ready when it runs.
+    /// Starts an instance's process; answers what that means already.
     fn spawn(&mut self, id: Id) -> Option<HouseEvent> {
-        let instance = &mut self.instances[id];
-        match instance.start(id, &self.ground, &self.ready) {
+        let Some(instance) = self.instances.get_mut(&id) else {
+            return Some(HouseEvent::Died(id, Outcome::Failure));
+        };
+        match instance.start(id, &self.ground, &self.told) {
             Ok(pid) => {
                 instance.last_pid = Some(pid);
-                let unit = &instance.unit;
-                tracing::info!(service = unit.name, instance = unit.instance, %pid, "started");
-                (!unit.program.is_built_in()).then_some(HouseEvent::Ready(id))
+                tracing::info!(service = instance.unit.name, instance = instance.number, %pid, "started");
+                instance.unit.is_ready_at_once().then_some(HouseEvent::Ready(id))
             }
             Err(cause) => {
                 instance.last_exit = Some(LastExit::NotStarted(cause.to_string()));
                 instance.last_pid = None;
-                Some(HouseEvent::Died(id))
+                Some(HouseEvent::Died(id, Outcome::Failure))
             }
         }
     }
 
-    fn with_process(&self, id: Id, act: fn(crate::sys::Pid)) {
-        if let Some(process) = &self.instances[id].process {
+    fn with_process(&self, id: Id, act: impl FnOnce(Pid)) {
+        if let Some(process) = self.instances.get(&id).and_then(|instance| instance.process.as_ref()) {
             act(process.pid);
         }
     }
 
-    fn log_kill(&self, id: Id, event: HouseEvent) {
-        let Instance { unit, process, .. } = &self.instances[id];
-        let (service, instance) = (unit.name.as_str(), unit.instance);
+    fn log(&self, id: Id, what: &str) {
+        let Some(Instance { unit, number, process, .. }) = self.instances.get(&id) else { return };
         let pid = process.as_ref().map(|process| tracing::field::display(process.pid));
-        match event {
-            HouseEvent::Stop => tracing::warn!(service, instance, pid, "killed"),
-            _ => tracing::warn!(service, instance, pid, "did not stop in time: killed"),
-        }
+        tracing::warn!(service = unit.name, instance = number, pid, "{what}");
     }
 
     /// The only place where ends of processes are noticed.
     fn collect_the_dead(&mut self) {
+        let owners: BTreeMap<Pid, Id> =
+            self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
         let mut died = Vec::new();
-        let drained = wait::drain(|pid, exit| {
-            let owner = self
-                .instances
-                .iter()
-                .position(|instance| instance.process.as_ref().is_some_and(|process| process.pid == pid));
-            let Some(id) = owner else {
-                self.orphans_reaped += 1;
-                return;
-            };
-            // What it started and left behind must not stand in the way of its successor.
-            signals::kill_group(pid);
-            let instance = &mut self.instances[id];
+        let drained = wait::drain(|pid, exit| match owners.get(&pid) {
+            Some(id) => {
+                // What it started and left behind must not stand in the way of its successor.
+                signals::kill_group(pid);
+                died.push((*id, pid, exit));
+            }
+            None if self.probes.end(pid, exit) => {}
+            None => self.orphans_reaped += 1,
+        });
+        drained.unwrap_or_else(|cause| tracing::error!("cannot wait for children: {cause}"));
+        for (id, pid, exit) in died {
+            self.probes.forget(pid);
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
             instance.process = None;
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),
                 wait::Exit::Signal(number) => LastExit::Signal(number),
             });
-            died.push(id);
-        });
-        drained.unwrap_or_else(|cause| tracing::error!("cannot wait for children: {cause}"));
-        for id in died {
-            self.take(HouseEvent::Died(id));
+            let outcome = instance.unit.outcome(exit);
+            self.kill_strays_of(id);
+            self.take(HouseEvent::Died(id, outcome));
+        }
+    }
+
+    /// Ends what a dead process left behind outside its group: orphans of ours that were started as it was.
+    fn kill_strays_of(&self, id: Id) {
+        let Some(instance) = self.instances.get(&id) else { return };
+        let known: Vec<Pid> = self.instances.values().filter_map(|one| Some(one.process.as_ref()?.pid)).collect();
+        let marks = [format!("TORUS_SERVICE={}", instance.unit.name), format!("TORUS_INSTANCE={}", instance.number)];
+        let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+        for orphan in tree::children() {
+            if !known.contains(&orphan) && !self.probes.knows(orphan) && tree::has_variables(orphan, &marks) {
+                tree::kill_all_of(orphan);
+            }
+        }
+    }
+
+    /// Waits for what no service owns any more, as long as the stop has time; leaves when the last process is gone.
+    async fn end_leftovers(&mut self, signals: &mut Signals) {
+        self.collect_the_dead();
+        let left = tree::children();
+        if left.is_empty() {
+            return;
+        }
+        tracing::info!("{} processes that no service owns: asked to end", left.len());
+        for process in left.iter().copied().chain(left.iter().flat_map(|process| tree::descendants(*process))) {
+            signals::signal_one(process, signals::TERM);
+        }
+        let began = self.stop_began.unwrap_or_else(Instant::now);
+        let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
+        let mut kill_at = (began + stop_max).max(Instant::now() + HURRY / 10);
+        loop {
+            tokio::select! {
+                happened = signals.next() => match happened {
+                    Happened::ChildEnded => self.collect_the_dead(),
+                    Happened::StopAsked(_) => kill_at = Instant::now(),
+                    Happened::ReloadAsked => {}
+                },
+                () = tokio::time::sleep_until(kill_at.into()) => {
+                    let left = tree::children();
+                    tracing::warn!("{} processes that no service owns did not end in time: killed", left.len());
+                    left.into_iter().for_each(tree::kill_all_of);
+                    // What a kill cannot end within this time, nobody can.
+                    if kill_at > began + stop_max + HURRY {
+                        return;
+                    }
+                    kill_at = Instant::now() + HURRY / 2;
+                }
+            }
+            if tree::children().is_empty() {
+                return;
+            }
         }
     }
 
     /// Says how an instance ended and what comes next; the house has decided that already.
     fn log_death(&self, id: Id) {
-        let Instance { unit, last_exit, last_pid, .. } = &self.instances[id];
+        let Some(Instance { unit, number, last_exit, last_pid, .. }) = self.instances.get(&id) else { return };
+        let in_ms = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis();
         let next = match self.house.state(id) {
-            State::Starting { .. } => "; restarting now".to_owned(),
-            State::Waiting { until } => {
-                format!("; restarting in {} ms", until.saturating_duration_since(Instant::now()).as_millis())
+            Some(State::Starting { .. }) => "; restarting now".to_owned(),
+            Some(State::Waiting { until }) => format!("; restarting in {} ms", in_ms(until)),
+            Some(State::Quarantined { until }) => {
+                format!("; too many restarts: quarantined, tried again in {} ms", in_ms(until))
             }
-            State::Pending | State::Running { .. } | State::Stopping | State::Stopped => String::new(),
+            Some(State::Failed) => "; failed: not started again".to_owned(),
+            Some(
+                State::Pending | State::Running { .. } | State::Stopping { .. } | State::Stopped | State::Completed,
+            )
+            | None => String::new(),
         };
-        let (service, instance) = (unit.name.as_str(), unit.instance);
+        let (service, instance) = (unit.name.as_str(), number);
         let pid = last_pid.map(tracing::field::display);
         match last_exit {
             Some(LastExit::Code(code)) => tracing::info!(service, instance, pid, "exited code={code}{next}"),
@@ -194,42 +343,45 @@ impl Supervisor {
         }
     }
 
-    fn answer(&self, query: Query) {
-        let reply = match query.command {
-            Command::Status => Reply::Status(Box::new(self.status())),
-        };
-        let _ = query.reply.send(reply);
+    fn answer(&mut self, query: Query) {
+        self.begin(query.command, query.reply);
+    }
+}
+
+/// What signals tell the supervisor.
+enum Happened {
+    ChildEnded,
+    StopAsked(&'static str),
+    ReloadAsked,
+}
+
+/// The signals that the supervisor takes.
+struct Signals {
+    children: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            children: signal(SignalKind::child())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    fn status(&self) -> Status {
-        let now = Instant::now();
-        let ms_since = |then: Instant| now.saturating_duration_since(then).as_millis() as u64;
-        let mut counters: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for instance in &self.instances {
-            for (name, value) in instance.counters() {
-                let total = counters.entry(instance.unit.name.clone()).or_default().entry(name).or_default();
-                *total = total.saturating_add(value);
-            }
-        }
-        let services = self.instances.iter().enumerate().map(|(id, instance)| ServiceStatus {
-            name: instance.unit.name.clone(),
-            instance: instance.unit.instance,
-            kind: instance.unit.program.kind().to_owned(),
-            state: self.house.state(id).name().to_owned(),
-            pid: instance.process.as_ref().map(|process| process.pid.as_raw()),
-            uptime_ms: instance.process.as_ref().map(|process| ms_since(process.since)),
-            restarts: instance.starts.saturating_sub(1),
-            last_exit: instance.last_exit.clone(),
-        });
-        Status {
-            version: VERSION,
-            pid: identity::pid().as_raw(),
-            uptime_ms: ms_since(self.since),
-            state: self.house.condition().name().to_owned(),
-            endpoints: self.ground.listeners.endpoints(),
-            services: services.collect(),
-            counters,
-            orphans_reaped: self.orphans_reaped,
+    async fn next(&mut self) -> Happened {
+        tokio::select! {
+            _ = self.children.recv() => Happened::ChildEnded,
+            _ = self.terminate.recv() => Happened::StopAsked("SIGTERM"),
+            _ = self.interrupt.recv() => Happened::StopAsked("SIGINT"),
+            _ = self.quit.recv() => Happened::StopAsked("SIGQUIT"),
+            _ = self.hangup.recv() => Happened::ReloadAsked,
         }
     }
 }

@@ -1,21 +1,21 @@
 //! One instance as the supervisor has it: its process while it has one, and what outlives its processes.
 //!
 //! A built-in worker inherits, from descriptor 3 on: its listening sockets (by the convention of sd_listen_fds(3)), a
-//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none.
+//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none; if it
+//! is to give signs of life, it is told a socket for them (NOTIFY_SOCKET, sd_notify(3)).
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
-
-use tokio::net::UnixDatagram;
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
+use super::words::{Ears, Source, Told};
+use crate::config::life::ReadyBy;
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
@@ -23,9 +23,6 @@ use crate::sys::counters::{self, Counters, CountersError};
 use crate::sys::limits::OpenFiles;
 use crate::sys::notify;
 use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError};
-
-/// Bytes of one packet on a command socket; what is longer is cut.
-const PACKET_BYTES_MAX: usize = 4096;
 
 /// What all processes are started from.
 #[derive(Debug)]
@@ -42,13 +39,19 @@ pub(super) struct Ground {
 /// One instance of a service.
 #[derive(Debug)]
 pub(super) struct Instance {
-    pub(super) unit: Unit,
+    pub(super) unit: Rc<Unit>,
+    /// Which of the service's instances, from 1.
+    pub(super) number: u32,
     /// Processes that were started, or tried to.
     pub(super) starts: u64,
     pub(super) process: Option<Process>,
     /// The process that it has or had last, for the log.
     pub(super) last_pid: Option<Pid>,
     pub(super) last_exit: Option<LastExit>,
+    /// What its process says about itself (`STATUS=`).
+    pub(super) says: Option<String>,
+    /// What it could not be given here.
+    pub(super) warnings: Vec<String>,
     counters: Option<CountersMemory>,
 }
 
@@ -57,7 +60,7 @@ pub(super) struct Instance {
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
-    command: Option<AbortHandle>,
+    _ears: Ears,
 }
 
 /// The worker's counters, which outlive its processes.
@@ -67,36 +70,37 @@ struct CountersMemory {
     table: Counters,
 }
 
-/// A worker's word that it is ready. The process id tells it from the word of an earlier process.
-pub(super) type Ready = (Id, Pid);
-
 /// Why an instance has no process.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstanceError {
     #[error("cannot make its command socket: {0}")]
     CommandSocket(io::Error),
+    #[error("cannot make the socket for its signs of life: {0}")]
+    NotifySocket(io::Error),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(command) = &self.command {
-            command.abort();
-        }
-    }
-}
-
 impl Instance {
-    pub(super) fn new(unit: Unit) -> Result<Self, CountersError> {
+    pub(super) fn new(unit: Rc<Unit>, number: u32) -> Result<Self, CountersError> {
         let counters = if unit.program.is_built_in() {
-            let fd = counters::create(&format!("torus-{}-{}", unit.name, unit.instance))?;
+            let fd = counters::create(&format!("torus-{}-{number}", unit.name))?;
             let table = Counters::open(&fd)?;
             Some(CountersMemory { fd, table })
         } else {
             None
         };
-        Ok(Self { unit, starts: 0, process: None, last_pid: None, last_exit: None, counters })
+        Ok(Self {
+            unit,
+            number,
+            starts: 0,
+            process: None,
+            last_pid: None,
+            last_exit: None,
+            says: None,
+            warnings: Vec::new(),
+            counters,
+        })
     }
 
     /// The counters at this instant.
@@ -104,54 +108,85 @@ impl Instance {
         self.counters.iter().flat_map(|counters| counters.table.snapshot()).collect()
     }
 
-    /// Starts a process. A built-in worker's readiness comes by `ready`.
-    pub(super) fn start(&mut self, id: Id, ground: &Ground, ready: &mpsc::Sender<Ready>) -> Result<Pid, InstanceError> {
+    /// Starts a process. What it says, and what is found out about it, comes by `told`.
+    pub(super) fn start(&mut self, id: Id, ground: &Ground, told: &Told) -> Result<Pid, InstanceError> {
         self.starts += 1;
+        (self.says, self.warnings) = (None, Vec::new());
         let mut environment = environment::inherited();
-        environment.extend(environment::told(&self.unit, &ground.listeners));
-        let (command_socket, pid) = match &self.unit.program {
-            Program::Command { arguments } => {
-                let program = spawn::find_program(&arguments[0])?;
-                let pid = spawn::spawn(&Command {
-                    program: &program,
-                    arguments,
-                    environment,
-                    stdin: ground.stdin.as_fd(),
-                    descriptors: Vec::new(),
-                    listen_pid: false,
-                    open_files: ground.open_files,
-                })?;
-                (None, pid)
-            }
+        environment.extend(environment::told(&self.unit, self.number, &ground.listeners));
+        let (sources, pid) = match &self.unit.program {
+            Program::Command { arguments } => self.start_command(arguments, environment, ground)?,
             program @ (Program::Requests { .. } | Program::Worker { .. }) => {
-                let (ours, theirs) = notify::command_pair().map_err(InstanceError::CommandSocket)?;
-                let ours = UnixDatagram::from_std(ours).map_err(InstanceError::CommandSocket)?;
-                let mut descriptors = listening_sockets(program, &ground.listeners);
-                let listens = !descriptors.is_empty();
-                if listens {
-                    environment.push(pair("LISTEN_FDS", descriptors.len().to_string()));
-                    environment.push(pair("LISTEN_FDNAMES", "front:back"));
-                }
-                let counters = self.counters.as_ref().map(|counters| ("TORUS_COUNTERS_FD", counters.fd.as_fd()));
-                for (name, fd) in [("TORUS_COMMAND_FD", theirs.as_fd())].into_iter().chain(counters) {
-                    environment.push(pair(name, (FIRST_DESCRIPTOR + descriptors.len() as i32).to_string()));
-                    descriptors.push(fd);
-                }
-                let arguments = ["torus", "worker", program.kind()].map(OsString::from);
-                let pid = spawn::spawn(&Command {
-                    program: &ground.executable,
-                    arguments: &arguments,
-                    environment,
-                    stdin: ground.stdin.as_fd(),
-                    descriptors,
-                    listen_pid: listens,
-                    open_files: None,
-                })?;
-                (Some(tokio::spawn(wait_until_ready(ours, (id, pid), ready.clone())).abort_handle()), pid)
+                self.start_worker(program, environment, ground)?
             }
         };
-        self.process = Some(Process { pid, since: Instant::now(), command: command_socket });
+        let ears = Ears::open((id, pid), sources, &self.unit, told);
+        self.process = Some(Process { pid, since: Instant::now(), _ears: ears });
         Ok(pid)
+    }
+
+    fn start_command(
+        &self,
+        arguments: &[OsString],
+        mut environment: Vec<(OsString, OsString)>,
+        ground: &Ground,
+    ) -> Result<(Vec<Source>, Pid), InstanceError> {
+        let mut sources = Vec::new();
+        if self.unit.listens() {
+            let (inbox, address) = notify::inbox().map_err(InstanceError::NotifySocket)?;
+            environment.push(pair("NOTIFY_SOCKET", address));
+            if let Some(watchdog) = self.unit.watchdog.as_ref().filter(|watchdog| watchdog.probe.is_none()) {
+                environment.push(pair("WATCHDOG_USEC", (watchdog.timeout_ms * 1_000).to_string()));
+            }
+            sources.push(Source::Inbox(inbox));
+        }
+        let line = match self.unit.ready.by {
+            ReadyBy::Fd(place) => Some((place, notify::line_pipe().map_err(InstanceError::NotifySocket)?)),
+            ReadyBy::Started | ReadyBy::Notify | ReadyBy::Tcp(_) | ReadyBy::Exec(_) => None,
+        };
+        let program = spawn::find_program(&arguments[0])?;
+        let pid = spawn::spawn(&Command {
+            program: &program,
+            arguments,
+            environment,
+            stdin: ground.stdin.as_fd(),
+            descriptors: line.iter().map(|(place, (_, theirs))| (*place as i32, theirs.as_fd())).collect(),
+            listen_pid: false,
+            open_files: ground.open_files,
+        })?;
+        sources.extend(line.map(|(_, (ours, _theirs))| Source::Line(ours)));
+        Ok((sources, pid))
+    }
+
+    fn start_worker(
+        &self,
+        program: &Program,
+        mut environment: Vec<(OsString, OsString)>,
+        ground: &Ground,
+    ) -> Result<(Vec<Source>, Pid), InstanceError> {
+        let (ours, theirs) = notify::command_pair().map_err(InstanceError::CommandSocket)?;
+        let mut descriptors = listening_sockets(program, &ground.listeners);
+        let listens = !descriptors.is_empty();
+        if listens {
+            environment.push(pair("LISTEN_FDS", descriptors.len().to_string()));
+            environment.push(pair("LISTEN_FDNAMES", "front:back"));
+        }
+        let counters = self.counters.as_ref().map(|counters| ("TORUS_COUNTERS_FD", counters.fd.as_fd()));
+        for (name, fd) in [("TORUS_COMMAND_FD", theirs.as_fd())].into_iter().chain(counters) {
+            environment.push(pair(name, (FIRST_DESCRIPTOR + descriptors.len() as i32).to_string()));
+            descriptors.push(fd);
+        }
+        let arguments = ["torus", "worker", program.kind()].map(OsString::from);
+        let pid = spawn::spawn(&Command {
+            program: &ground.executable,
+            arguments: &arguments,
+            environment,
+            stdin: ground.stdin.as_fd(),
+            descriptors: (FIRST_DESCRIPTOR..).zip(descriptors).collect(),
+            listen_pid: listens,
+            open_files: None,
+        })?;
+        Ok((vec![Source::Command(ours)], pid))
     }
 }
 
@@ -164,29 +199,17 @@ fn listening_sockets<'a>(program: &Program, listeners: &'a Listeners) -> Vec<Bor
     }
 }
 
-/// Hears a worker out until it closes its command socket, and passes its first `READY=1` on. Holding our end is what
-/// tells the worker that its supervisor lives.
-async fn wait_until_ready(socket: UnixDatagram, word: Ready, ready: mpsc::Sender<Ready>) {
-    let mut said = false;
-    let mut packet = [0; PACKET_BYTES_MAX];
-    while let Ok(length @ 1..) = socket.recv(&mut packet).await {
-        if !said && packet[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-            said = true;
-            if ready.send(word).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::time::Duration;
 
+    use tokio::sync::mpsc;
+
     use super::*;
-    use crate::config::{Bus, Requests};
-    use crate::supervisor::listeners;
+    use crate::config::{Bus, Config, Requests};
+    use crate::supervisor::words::Word;
+    use crate::supervisor::{listeners, plan};
     use crate::sys::wait;
 
     /// A worker of a few lines of shell. It is written by another process: while one of ours has it open for writing,
@@ -219,14 +242,16 @@ mod tests {
             open_files: None,
             listeners: listeners::bind(Some(&bus)).unwrap(),
         };
-        let program = Program::Requests { settings };
-        let unit = Unit { name: "requests".into(), instance: 1, tier: crate::lifecycle::Tier::Bus, program };
-        let mut instance = Instance::new(unit).unwrap();
-        let (ready, mut words) = mpsc::channel(1);
-        let pid = instance.start(7, &ground, &ready).unwrap();
+        let mut unit = plan::plan(&Config { bus: Some(bus), ..Config::default() }).0.remove("requests").unwrap();
+        unit.program = Program::Requests { settings };
+        let mut instance = Instance::new(Rc::new(unit), 1).unwrap();
+        let (sender, mut words) = mpsc::channel(1);
+        let pid = instance.start(7, &ground, &sender).unwrap();
 
         let word = tokio::time::timeout(Duration::from_secs(20), words.recv()).await.unwrap();
-        assert_eq!(word, Some((7, pid)));
+        assert!(matches!(word, Some((7, from, Word::Says(_))) if from == pid), "{word:?}");
+        let word = tokio::time::timeout(Duration::from_secs(20), words.recv()).await.unwrap();
+        assert!(matches!(word, Some((7, from, Word::Ready)) if from == pid), "{word:?}");
         let text = fs::read_to_string(&told).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "/memfd:torus-requests-1 (deleted)");

@@ -64,18 +64,25 @@ impl ListenError {
 
 /// Binds everything that the configuration's bus listens on.
 pub(super) fn bind(bus: Option<&Bus>) -> Result<Listeners, ListenError> {
+    bind_beside(bus, &Listeners::default())
+}
+
+/// Binds another configuration's doors while these are open: one that stays where it is stays open.
+pub(super) fn bind_beside(bus: Option<&Bus>, held: &Listeners) -> Result<Listeners, ListenError> {
     let Some((bus, requests)) = bus.and_then(|bus| Some((bus, bus.requests.as_ref()?))) else {
         return Ok(Listeners::default());
     };
-    let one = |port, whom, key| {
+    let one = |port, held: Option<&Listener>, whom, key| {
         let address = SocketAddr::new(bus.bind, port);
-        match listen::tcp(address) {
-            Ok((socket, address)) => Ok(Listener { socket, address }),
-            Err(cause) => Err(ListenError { address, whom, key, cause }),
+        let failed = |cause| ListenError { address, whom, key, cause };
+        match held.filter(|held| held.address == address) {
+            Some(held) => Ok(Listener { socket: held.socket.try_clone().map_err(failed)?, address: held.address }),
+            None => listen::tcp(address).map(|(socket, address)| Listener { socket, address }).map_err(failed),
         }
     };
-    let front = one(requests.front, "clients", "bus.requests.front")?;
-    let back = one(requests.back, "back-ends", "bus.requests.back")?;
+    let held = held.requests.as_ref();
+    let front = one(requests.front, held.map(|held| &held.front), "clients", "bus.requests.front")?;
+    let back = one(requests.back, held.map(|held| &held.back), "back-ends", "bus.requests.back")?;
     Ok(Listeners { requests: Some(RequestsListeners { front, back }) })
 }
 

@@ -5,11 +5,16 @@
 //! no line of a service's output, and while nothing happens it does not wake up. Workers are met only at their argument
 //! vector, environment and inherited descriptors; see `instance`.
 
+mod changes;
+mod commands;
 mod environment;
 mod event_loop;
 mod instance;
 mod listeners;
+mod operations;
 mod plan;
+mod probes;
+mod words;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +30,8 @@ pub use listeners::ListenError;
 pub struct Options {
     /// What runs.
     pub config: Config,
+    /// The file that says so, to be read again at a reload.
+    pub file: Option<PathBuf>,
     /// Where the control socket is to be.
     pub runtime_directory: PathBuf,
 }
@@ -36,6 +43,14 @@ pub struct Up {
     pub endpoints: Endpoints,
     /// Whether every service runs; the bus does in any case.
     pub complete: bool,
+}
+
+/// How everything ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code that tells it: 0 after a stop by order, else that of the service whose end was everything's end
+    /// (128 and the number of the signal that ended it).
+    pub code: u8,
 }
 
 /// Why a supervisor could not begin. Nothing was started then.
@@ -57,10 +72,10 @@ pub enum StartError {
     Listen(#[from] ListenError),
 }
 
-/// Supervises until an orderly stop (SIGTERM or SIGINT) is complete.
+/// Supervises until an orderly stop is complete: by a signal, or because an essential service has ended for good.
 ///
 /// `on_up` is called once, when the bus serves and every service either runs or has died again after its first restart.
-pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<(), StartError> {
+pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartError> {
     let system = |what| move |cause| StartError::System { what, cause };
     let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
@@ -79,7 +94,7 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<(), StartError> 
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
         let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners };
-        event_loop::Supervisor::new(&options.config, ground)
+        event_loop::Supervisor::new(options.config, options.file, ground)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)
             .await

@@ -1,20 +1,24 @@
-//! What a configuration means in processes: one [`Unit`] for each instance. Pure.
+//! What a configuration means in processes and in rules. Pure.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::life::{self, Life, ReadyBy};
 use crate::config::{Bus, Config, Limits, Requests, RestartPolicy, ServiceKind};
-use crate::lifecycle::{Policy, Tier};
+use crate::lifecycle::{Condition, Limit, Outcome, Plan, Restart, Rules, Service, Then, Tier, When};
 
-/// One process that is to run.
+/// One service as the supervisor runs it: all that its processes are started with and watched by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
     pub(super) name: String,
-    /// Which of the service's instances, from 1.
-    pub(super) instance: u32,
-    pub(super) tier: Tier,
     pub(super) program: Program,
+    pub(super) ready: life::Ready,
+    pub(super) watchdog: Option<life::Watchdog>,
+    pub(super) stop_signal: i32,
+    pub(super) success: life::Success,
 }
 
 /// What a unit runs.
@@ -47,36 +51,102 @@ impl Program {
     }
 }
 
-/// Every process of a configuration, the bus first.
-pub(super) fn units(config: &Config) -> Vec<Unit> {
-    let requests = config.bus.iter().filter_map(|Bus { requests, limits, .. }| {
-        let program = Program::Requests { settings: settings(requests.as_ref()?, limits) };
-        Some(Unit { name: "requests".into(), instance: 1, tier: Tier::Bus, program })
-    });
-    let services = config.services.iter().flat_map(|(name, service)| {
-        let program = match &service.kind {
+impl Unit {
+    /// Whether an instance is ready as soon as it runs.
+    pub(super) fn is_ready_at_once(&self) -> bool {
+        !self.program.is_built_in() && self.ready.by == ReadyBy::Started
+    }
+
+    /// Whether it is heard by sd_notify(3): what it says of itself is worth a socket when it is asked for.
+    pub(super) fn listens(&self) -> bool {
+        self.ready.by == ReadyBy::Notify || self.watchdog.as_ref().is_some_and(|watchdog| watchdog.probe.is_none())
+    }
+
+    /// What an end means to the restart rule.
+    pub(super) fn outcome(&self, exit: crate::sys::wait::Exit) -> Outcome {
+        use crate::sys::wait::Exit;
+        let (set, number) = match exit {
+            Exit::Code(code) => (&self.success.codes, code),
+            Exit::Signal(signal) => (&self.success.signals, signal),
+        };
+        if u8::try_from(number).is_ok_and(|number| set.contains(&number)) { Outcome::Success } else { Outcome::Failure }
+    }
+}
+
+/// Units by name.
+pub(super) type Units = BTreeMap<String, Unit>;
+
+/// The units of a configuration, and the rules of their lives.
+pub(super) fn plan(config: &Config) -> (Units, Plan) {
+    let mut units = Units::new();
+    let mut plan = Plan::new();
+    let mut add = |name: &str, program, life: &Life, service| {
+        let unit = Unit {
+            name: name.to_owned(),
+            program,
+            ready: life.ready.clone(),
+            watchdog: life.watchdog.clone(),
+            stop_signal: life.stop.signal,
+            success: life.restart.success.clone(),
+        };
+        units.insert(name.to_owned(), unit);
+        plan.insert(name.to_owned(), service);
+    };
+    if let Some(Bus { requests: Some(requests), limits, .. }) = &config.bus {
+        let life = bus_life(&config.supervisor);
+        let program = Program::Requests { settings: settings(requests, limits) };
+        add("requests", program, &life, service(Tier::Bus, 1, &life));
+    }
+    for (name, configured) in &config.services {
+        let program = match &configured.kind {
             ServiceKind::Worker(kind) => Program::Worker { kind: kind.clone() },
             ServiceKind::Command(words) => Program::Command { arguments: words.iter().map(OsString::from).collect() },
         };
-        (1..=service.instances).map(move |instance| Unit {
-            name: name.clone(),
-            instance,
-            tier: Tier::Service,
-            program: program.clone(),
-        })
-    });
-    requests.chain(services).collect()
+        let service = service(Tier::Service, configured.instances, &configured.life);
+        add(name, program, &configured.life, service);
+    }
+    (units, plan)
 }
 
-/// The configuration's restart policy, in the lifecycle's terms.
-pub(super) fn policy(configured: &RestartPolicy) -> Policy {
-    let ms = std::time::Duration::from_millis;
-    Policy {
-        healthy_after: ms(configured.healthy_after_ms),
-        backoff_min: ms(configured.backoff_ms_min),
-        backoff_max: ms(configured.backoff_ms_max),
-        stop_max: ms(configured.stop_ms_max),
-    }
+/// A bus worker is started again however often it dies: without it nothing is served.
+fn bus_life(policy: &RestartPolicy) -> Life {
+    let backoff = life::Backoff { ms_min: policy.backoff_ms_min, ms_max: policy.backoff_ms_max };
+    let healthy_after_ms = policy.healthy_after_ms;
+    Life { restart: life::Restart { backoff, healthy_after_ms, limit: None, ..Default::default() }, ..Life::default() }
+}
+
+fn service(tier: Tier, instances: u32, life: &Life) -> Service {
+    let ms = Duration::from_millis;
+    let after = life.after.iter().map(|(name, after)| {
+        let condition = match after {
+            life::After::Started => Condition::Started,
+            life::After::Ready => Condition::Ready,
+            life::After::Completed => Condition::Completed,
+        };
+        (name.clone(), condition)
+    });
+    let restart = Restart {
+        when: match life.restart.when {
+            life::When::Always => When::Always,
+            life::When::OnFailure => When::OnFailure,
+            life::When::Never => When::Never,
+        },
+        healthy_after: ms(life.restart.healthy_after_ms),
+        backoff_min: ms(life.restart.backoff.ms_min),
+        backoff_max: ms(life.restart.backoff.ms_max),
+        limit: life.restart.limit.as_ref().map(|limit| Limit { restarts: limit.restarts, window: ms(limit.window_ms) }),
+        then: match life.restart.then {
+            life::Then::Quarantine => Then::Quarantine(ms(life.restart.quarantine_ms)),
+            life::Then::Fail => Then::Fail,
+        },
+    };
+    let rules = Rules {
+        restart,
+        ready_max: (life.ready.timeout_ms > 0).then(|| ms(life.ready.timeout_ms)),
+        watchdog: life.watchdog.as_ref().map(|watchdog| ms(watchdog.timeout_ms)),
+        stop_max: ms(life.stop.timeout_ms),
+    };
+    Service { tier, instances, after: after.collect(), rules, essential: life.essential }
 }
 
 fn settings(requests: &Requests, limits: &Limits) -> String {
@@ -91,31 +161,38 @@ fn settings(requests: &Requests, limits: &Limits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Service;
+    use crate::config::{Origin, parse};
+
+    fn planned(text: &str) -> (Units, Plan) {
+        plan(&parse(text, &Origin::Embedded).unwrap())
+    }
 
     #[test]
-    fn each_instance_is_a_unit_and_the_bus_comes_first() {
-        let config = Config {
-            bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
-            services: [
-                ("echo".into(), Service { kind: ServiceKind::Command(vec!["cat".into()]), instances: 1 }),
-                ("hello".into(), Service { kind: ServiceKind::Worker("hello".into()), instances: 2 }),
-            ]
-            .into(),
-            ..Config::default()
-        };
-        let shown: Vec<String> = units(&config)
-            .iter()
-            .map(|unit| format!("{:?} {} {} {}", unit.tier, unit.name, unit.instance, unit.program.kind()))
-            .collect();
-        assert_eq!(
-            shown,
-            ["Bus requests 1 requests", "Service echo 1 command", "Service hello 1 hello", "Service hello 2 hello"]
+    fn each_service_is_a_unit_and_the_bus_is_of_its_own_tier() {
+        let (units, plan) = planned(
+            "bus: { requests: {} }\nservices: { echo: { command: [cat] }, hello: { worker: hello, instances: 2 } }",
         );
+        let shown: Vec<String> = plan
+            .iter()
+            .map(|(name, service)| {
+                format!("{:?} {name} {} {}", service.tier, service.instances, units[name].program.kind())
+            })
+            .collect();
+        assert_eq!(shown, ["Service echo 1 command", "Service hello 2 hello", "Bus requests 1 requests"]);
     }
 
     #[test]
     fn a_bus_without_requests_runs_no_worker() {
-        assert_eq!(units(&Config { bus: Some(Bus::default()), ..Config::default() }), []);
+        assert!(plan(&Config { bus: Some(Bus::default()), ..Config::default() }).0.is_empty());
+    }
+
+    #[test]
+    fn what_counts_as_a_success_is_each_services_own() {
+        use crate::sys::wait::Exit;
+        let units =
+            planned("services: { a: { command: [cat], restart: { success: { codes: [0, 3], signals: [TERM] } } } }").0;
+        let outcomes = [Exit::Code(0), Exit::Code(3), Exit::Code(4), Exit::Signal(15), Exit::Signal(9), Exit::Code(-1)];
+        let outcomes = outcomes.map(|exit| units["a"].outcome(exit) == Outcome::Success);
+        assert_eq!(outcomes, [true, true, false, true, false, false]);
     }
 }

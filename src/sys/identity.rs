@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::prctl;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -20,6 +21,11 @@ pub fn peer_uid(socket: &impl AsFd) -> io::Result<u32> {
 /// This process.
 pub fn pid() -> Pid {
     getpid()
+}
+
+/// The user that a process acts as, while it lives.
+pub fn user_of(pid: Pid) -> Option<u32> {
+    Some(std::fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
 /// Makes orphans among our descendants our children, as they are PID 1's without asking (prctl(2),

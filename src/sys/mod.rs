@@ -15,6 +15,7 @@ pub mod signals;
 pub mod spawn;
 pub mod stop;
 pub mod timer;
+pub mod tree;
 pub mod wait;
 
 pub use nix::unistd::Pid;

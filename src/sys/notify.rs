@@ -3,10 +3,15 @@
 //! Both speak sd_notify(3): assignments like `READY=1`, one to a line.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, getsockname,
+    recvmsg, setsockopt, socket, socketpair, sockopt,
+};
+use nix::unistd::pipe2;
 
 /// A new pair of command sockets: ours, non-blocking, and the worker's.
 ///
@@ -16,6 +21,41 @@ pub fn command_pair() -> io::Result<(UnixDatagram, OwnedFd)> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     let ours = UnixDatagram::from(ours);
     ours.set_nonblocking(true)?;
+    Ok((ours, theirs))
+}
+
+/// A new socket for a child's sd_notify(3), non-blocking, and its address as NOTIFY_SOCKET has it. The kernel chooses an
+/// abstract one, which needs no file system and no permission; that of the sender's user comes with each datagram.
+pub fn inbox() -> io::Result<(UnixDatagram, String)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    setsockopt(&socket, sockopt::PassCred, &true)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    let bound: UnixAddr = getsockname(socket.as_raw_fd())?;
+    let name = bound.as_abstract().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let address = format!("@{}", String::from_utf8_lossy(name));
+    Ok((socket.into(), address))
+}
+
+/// The next datagram of an [`inbox`], its length and its sender's user; `WouldBlock` when there is none. What is longer
+/// than the buffer is cut.
+pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
+    let mut space = nix::cmsg_space!(UnixCredentials);
+    let mut parts = [io::IoSliceMut::new(buffer)];
+    let fd = inbox.as_fd().as_raw_fd();
+    // Descriptors that come along (FDSTORE=1) are closed at once: no room is given to them.
+    let got = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let uid = got.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmCredentials(sender) => Some(sender.uid()),
+        _ => None,
+    });
+    Ok((got.bytes, uid.ok_or(io::ErrorKind::InvalidData)?))
+}
+
+/// A pipe for a child's word of readiness, as s6 has it: our end, non-blocking, and the child's.
+pub fn line_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((ours, theirs))
 }
 

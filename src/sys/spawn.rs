@@ -42,8 +42,8 @@ pub struct Command<'a> {
     pub environment: Vec<(OsString, OsString)>,
     /// What the child has as its standard input.
     pub stdin: BorrowedFd<'a>,
-    /// What the child has as descriptors from [`FIRST_DESCRIPTOR`] on.
-    pub descriptors: Vec<BorrowedFd<'a>>,
+    /// What the child has as descriptors, each with its number, from [`FIRST_DESCRIPTOR`] on.
+    pub descriptors: Vec<(RawFd, BorrowedFd<'a>)>,
     /// Whether LISTEN_PID is added to the environment: the child's own process id, which only the child knows.
     pub listen_pid: bool,
     /// A limit of open files other than ours.
@@ -172,7 +172,8 @@ struct Prepared {
     /// Where the digits of LISTEN_PID go.
     listen_pid: Option<*mut u8>,
     stdin: RawFd,
-    descriptors: Vec<RawFd>,
+    /// Where each is to be, and where it is.
+    descriptors: Vec<(RawFd, RawFd)>,
     report: RawFd,
     open_files: Option<libc::rlimit>,
     parent: Pid,
@@ -217,7 +218,7 @@ impl Prepared {
             listen_pid,
             _strings: strings,
             stdin: command.stdin.as_raw_fd(),
-            descriptors: command.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
+            descriptors: command.descriptors.iter().map(|(place, fd)| (*place, fd.as_raw_fd())).collect(),
             report,
             open_files: command
                 .open_files
@@ -251,8 +252,9 @@ impl Prepared {
             }
 
             // First everything out of the way of the places that are agreed on, then into them.
-            let free = FIRST_DESCRIPTOR + self.descriptors.len() as RawFd;
-            for descriptor in self.descriptors.iter_mut().chain([&mut self.report]) {
+            let last = self.descriptors.iter().map(|(place, _)| *place).max();
+            let free = last.map_or(FIRST_DESCRIPTOR, |last| last + 1);
+            for descriptor in self.descriptors.iter_mut().map(|(_, fd)| fd).chain([&mut self.report]) {
                 *descriptor = libc::fcntl(*descriptor, libc::F_DUPFD_CLOEXEC, free);
                 if *descriptor < 0 {
                     return Step::Descriptors;
@@ -261,8 +263,8 @@ impl Prepared {
             if libc::dup2(self.stdin, libc::STDIN_FILENO) < 0 {
                 return Step::Descriptors;
             }
-            for (place, descriptor) in (FIRST_DESCRIPTOR..).zip(&self.descriptors) {
-                if libc::dup2(*descriptor, place) < 0 {
+            for (place, descriptor) in &self.descriptors {
+                if libc::dup2(*descriptor, *place) < 0 {
                     return Step::Descriptors;
                 }
             }
@@ -327,7 +329,7 @@ mod tests {
             arguments: &arguments,
             environment: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             stdin: null.as_fd(),
-            descriptors: vec![other.as_fd(), writer.as_fd()],
+            descriptors: vec![(3, other.as_fd()), (4, writer.as_fd())],
             listen_pid,
             open_files: None,
         })

@@ -97,6 +97,27 @@ impl Torus {
         self.until(&format!("{name} {value}"), |status| status["counters"]["requests"][name] == value);
     }
 
+    /// Asks the log until it has the text.
+    pub(crate) fn until_log(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begin.elapsed() < PATIENCE, "not logged: {text}\nlog:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Runs one of the commands that speak to this torus: its exit code, and all that it said.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(TORUS).args(arguments).arg("--runtime-dir").arg(&self.directory).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    /// Writes its configuration anew.
+    pub(crate) fn rewrite(&self, configuration: &str) {
+        fs::write(self.directory.join("torus.yaml"), configuration).unwrap();
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap()
     }

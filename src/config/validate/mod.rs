@@ -2,6 +2,8 @@
 
 mod bound;
 mod bus;
+mod circles;
+mod life;
 mod services;
 
 use super::fields::{Fields, Problems};
@@ -27,8 +29,9 @@ fn document(root: &Node, problems: &mut Problems) -> Config {
     }
     let Some(mut fields) = Fields::open("", root, problems) else { return Config::default() };
     let bus = fields.take("bus").and_then(|node| bus::bus(node, problems));
-    let services = fields.take("services").map(|node| services::services(node, problems)).unwrap_or_default();
+    let services = fields.take("services");
     let supervisor = fields.take("supervisor").map(|node| supervisor(node, problems)).unwrap_or_default();
+    let services = services.map(|node| services::services(node, &supervisor, problems)).unwrap_or_default();
     fields.finish(problems);
     Config { bus, services, supervisor }
 }

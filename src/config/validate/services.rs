@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::config::fields::{Fields, Problems, entries, found, join};
 use crate::config::tree::{Node, Value};
-use crate::config::{Service, ServiceKind};
+use crate::config::{RestartPolicy, Service, ServiceKind};
+
+use super::circles::{self, Mention};
+use super::life;
 
 /// Processes of one service.
 const INSTANCES_MAX: u32 = 1_000;
@@ -16,8 +19,9 @@ const SERVICE_WORKERS: [&str; 1] = ["hello"];
 const RESERVED_NAMES: [&str; 1] = ["requests"];
 
 /// The services that can run; the others are among the problems.
-pub(super) fn services(node: &Node, problems: &mut Problems) -> BTreeMap<String, Service> {
+pub(super) fn services(node: &Node, policy: &RestartPolicy, problems: &mut Problems) -> BTreeMap<String, Service> {
     let mut services = BTreeMap::new();
+    let mut after = Vec::new();
     for (key, node) in entries("services", node, problems).unwrap_or_default() {
         let path = join("services", &key.text);
         let name_is_good = (1..=NAME_CHARS_MAX).contains(&key.text.len())
@@ -29,19 +33,29 @@ pub(super) fn services(node: &Node, problems: &mut Problems) -> BTreeMap<String,
         if RESERVED_NAMES.contains(&key.text.as_str()) {
             problems.add(key.line, &path, "the name belongs to the bus worker");
         }
-        if let Some(service) = service(&path, key.line, node, problems) {
+        let entry = Entry { path: &path, line: key.line, policy };
+        if let Some(service) = service(&entry, node, &mut after, problems) {
             services.insert(key.text.clone(), service);
         }
     }
+    circles::check(&services, &after, problems);
     services
 }
 
-fn service(path: &str, line: u64, node: &Node, problems: &mut Problems) -> Option<Service> {
+/// Where a service stands in the text, and what holds for all.
+struct Entry<'a> {
+    path: &'a str,
+    line: u64,
+    policy: &'a RestartPolicy,
+}
+
+fn service(entry: &Entry<'_>, node: &Node, after: &mut Vec<Mention>, problems: &mut Problems) -> Option<Service> {
+    let Entry { path, line, policy } = *entry;
     let mut fields = Fields::open(path, node, problems)?;
     let instances = fields.number("instances", "a number of processes", 1..=INSTANCES_MAX, 1, problems).value;
     let kind = match (fields.take("worker"), fields.take("command")) {
         (Some(node), None) => worker(&fields.path("worker"), node, problems),
-        (None, Some(node)) => command(&fields.path("command"), node, problems),
+        (None, Some(node)) => words(&fields.path("command"), node, problems).map(ServiceKind::Command),
         (Some(_), Some(_)) => {
             problems.add(line, path, "has both worker and command; keep one");
             None
@@ -51,8 +65,10 @@ fn service(path: &str, line: u64, node: &Node, problems: &mut Problems) -> Optio
             None
         }
     };
+    let built_in = matches!(kind, Some(ServiceKind::Worker(_)));
+    let life = life::life(&mut fields, policy, built_in, after, problems);
     fields.finish(problems);
-    Some(Service { kind: kind?, instances })
+    Some(Service { kind: kind?, instances, life })
 }
 
 fn worker(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
@@ -66,7 +82,8 @@ fn worker(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKin
     None
 }
 
-fn command(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
+/// An argument vector.
+pub(super) fn words(path: &str, node: &Node, problems: &mut Problems) -> Option<Vec<String>> {
     let Value::Sequence(nodes) = &node.value else {
         let message = format!("{} is not a list; write [program, argument, ...]", found(&node.value));
         problems.add(node.line, path, message);
@@ -79,8 +96,8 @@ fn command(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKi
         Some(Some("")) => problems.add(nodes[0].line, format!("{path}[0]"), "an empty text is no program"),
         Some(_) => {}
     }
-    let arguments = arguments.into_iter().map(|argument| argument.map(str::to_owned)).collect::<Option<_>>()?;
-    Some(ServiceKind::Command(arguments))
+    let words: Option<Vec<String>> = arguments.into_iter().map(|argument| argument.map(str::to_owned)).collect();
+    words.filter(|words| words.first().is_some_and(|program| !program.is_empty()))
 }
 
 fn argument<'a>(path: &str, node: &'a Node, problems: &mut Problems) -> Option<&'a str> {

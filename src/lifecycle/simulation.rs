@@ -1,0 +1,350 @@
+//! A million random steps through a house, on a virtual clock: what must hold whatever happens.
+//!
+//! The world here keeps its own books of processes, and believes nothing that the house says about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const STEPS: u64 = 1_000_000;
+const STOP_MAX: Duration = Duration::from_millis(8_000);
+const NAMES: [&str; 6] = ["bus", "a", "b", "c", "d", "e"];
+
+/// Steele, Lea and Flood's SplitMix64: a seed gives the same run on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// A process as the world knows it.
+#[derive(Debug)]
+struct Process {
+    who: (String, u32),
+    ready: bool,
+    /// When it obeys the order to end; `None` if it does not.
+    ends_at: Option<Instant>,
+    killed: bool,
+    /// It is no longer in the plan, and comes after what an earlier plan said.
+    leaving: bool,
+}
+
+struct World {
+    random: Random,
+    house: House,
+    plan: Plan,
+    now: Instant,
+    alive: BTreeMap<Id, Process>,
+    /// What the world has seen of each instance since it was last to be started: was it ever started, did it end well?
+    completed: BTreeSet<(String, u32)>,
+    /// When each instance was started again without an order.
+    restarts: BTreeMap<Id, Vec<Instant>>,
+    stop_asked: Option<(Instant, u32)>,
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A plan without circles: each service comes after some of those named before it.
+fn any_plan(random: &mut Random) -> Plan {
+    let mut plan = Plan::new();
+    for (index, name) in NAMES.iter().enumerate() {
+        if index > 0 && random.chance(30) {
+            continue;
+        }
+        let mut after = BTreeMap::new();
+        for earlier in NAMES[1..index.max(1)].iter().filter(|earlier| plan.contains_key(**earlier)) {
+            if random.chance(30) {
+                let condition = random.pick(&[Condition::Started, Condition::Ready, Condition::Completed]);
+                after.insert((*earlier).to_owned(), condition);
+            }
+        }
+        let limit = random.chance(60).then(|| Limit { restarts: random.below(5) as u32, window: ms(10_000) });
+        let then = if random.chance(70) { Then::Quarantine(ms(10_000 + random.below(5_000))) } else { Then::Fail };
+        let restart = Restart {
+            when: if index == 0 { When::Always } else { random.pick(&[When::Always, When::OnFailure, When::Never]) },
+            healthy_after: ms(1_000),
+            backoff_min: ms(100),
+            backoff_max: ms(1_500),
+            limit: limit.filter(|_| index > 0),
+            then,
+        };
+        let rules = Rules {
+            restart,
+            ready_max: random.chance(50).then(|| ms(500 + random.below(2_000))),
+            watchdog: random.chance(30).then(|| ms(300 + random.below(2_000))),
+            stop_max: ms(50 + random.below(10_000)),
+        };
+        let tier = if index == 0 { Tier::Bus } else { Tier::Service };
+        let instances = 1 + random.below(3) as u32;
+        plan.insert((*name).to_owned(), Service { tier, instances, after, rules, essential: random.chance(5) });
+    }
+    plan
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let plan = any_plan(&mut random);
+        let mut world = Self {
+            random,
+            house: House::new(plan.clone(), STOP_MAX),
+            plan,
+            now: Instant::now(),
+            alive: BTreeMap::new(),
+            completed: BTreeSet::new(),
+            restarts: BTreeMap::new(),
+            stop_asked: None,
+        };
+        world.tell(HouseEvent::Start);
+        world
+    }
+
+    fn who(&self, id: Id) -> (String, u32) {
+        let (_, service, number, _) = self.house.members().find(|(other, ..)| *other == id).expect("a member");
+        (service.to_owned(), number)
+    }
+
+    /// Gives the house an event, and does what it answers.
+    fn tell(&mut self, event: HouseEvent) {
+        // Whose start is a restart that nobody ordered, if it happens in this step.
+        let unordered = |id, state| match (&event, state) {
+            (HouseEvent::Died(who, _), state) => {
+                *who == id && !matches!(state, State::Stopping { next: Next::Start, .. })
+            }
+            (HouseEvent::Tick, State::Waiting { .. } | State::Quarantined { .. }) => true,
+            _ => false,
+        };
+        let unordered: BTreeSet<Id> =
+            self.house.members().filter(|(id, .., state)| unordered(*id, *state)).map(|(id, ..)| id).collect();
+        if event == HouseEvent::Stop {
+            let (since, times) = self.stop_asked.unwrap_or((self.now, 0));
+            self.stop_asked = Some((since, times + 1));
+        }
+        let was_stopping = self.house.health() == Health::Stopping;
+        let condition_before = self.conditions();
+        // Who hangs is told to end whoever needs it.
+        let in_order = event != HouseEvent::Tick;
+        let jitter = self.random.next() as u16;
+        let actions = self.house.step(event, self.now, jitter);
+        if self.house.health() == Health::Stopping && !was_stopping && self.stop_asked.is_none() {
+            self.stop_asked = Some((self.now, 1));
+        }
+        let mut failed_to_start = Vec::new();
+        for (id, action) in actions {
+            match action {
+                Action::Spawn => {
+                    self.check_spawn(id, &condition_before, !unordered.contains(&id));
+                    self.completed.remove(&self.who(id));
+                    let process =
+                        Process { who: self.who(id), ready: false, ends_at: None, killed: false, leaving: false };
+                    assert!(self.alive.insert(id, process).is_none(), "a second process beside a living one");
+                    if self.random.chance(3) {
+                        failed_to_start.push(id);
+                    }
+                }
+                Action::Terminate | Action::Abort => {
+                    if in_order {
+                        self.check_order(id);
+                    }
+                    let obeys = self.random.chance(85);
+                    let at = self.now + ms(self.random.below(300));
+                    let process = self.alive.get_mut(&id).expect("a signal to nobody");
+                    process.ends_at = obeys.then_some(at);
+                }
+                Action::Kill => {
+                    let process = self.alive.get_mut(&id).expect("a kill of nobody");
+                    assert!(!process.killed, "killed twice");
+                    (process.killed, process.ends_at) = (true, Some(self.now + ms(1)));
+                }
+            }
+        }
+        for id in failed_to_start {
+            self.die(id, Outcome::Failure);
+        }
+        self.check();
+    }
+
+    fn die(&mut self, id: Id, outcome: Outcome) {
+        let process = self.alive.remove(&id).expect("it lived");
+        if outcome == Outcome::Success {
+            self.completed.insert(process.who);
+        }
+        self.tell(HouseEvent::Died(id, outcome));
+    }
+
+    /// Which services are started, ready and completed, by the world's own books.
+    fn conditions(&self) -> BTreeMap<String, [bool; 3]> {
+        let of = |name: &String, service: &Service| {
+            let each = |number: u32| {
+                let who = (name.clone(), number);
+                let process = self.alive.values().find(|process| process.who == who);
+                let done = self.completed.contains(&who) && process.is_none();
+                [process.is_some() || done, process.is_some_and(|process| process.ready) || done, done]
+            };
+            (1..=service.instances).map(each).fold([true; 3], |all, one| std::array::from_fn(|i| all[i] && one[i]))
+        };
+        self.plan.iter().map(|(name, service)| (name.clone(), of(name, service))).collect()
+    }
+
+    fn check_spawn(&mut self, id: Id, before: &BTreeMap<String, [bool; 3]>, ordered: bool) {
+        let who = self.who(id);
+        assert!(self.house.health() != Health::Stopping, "started during a stop");
+        assert!(!self.alive.values().any(|process| process.who == who), "{who:?} in two states");
+        let first = !self.restarts.contains_key(&id);
+        let restarts = self.restarts.entry(id).or_default();
+        let Some(service) = self.plan.get(&who.0) else { panic!("{who:?} is not in the plan") };
+        if first {
+            for (name, condition) in &service.after {
+                // What was started or became ready in this very step is in the books of now.
+                let now = self.alive.values().any(|process| process.who.0 == *name);
+                let held = before[name][*condition as usize];
+                assert!(held || (*condition == Condition::Started && now), "{who:?} before {name} {condition:?}");
+            }
+        } else if ordered {
+            restarts.clear();
+        } else if let Some(limit) = service.rules.restart.limit {
+            restarts.push(self.now);
+            let window = restarts.iter().rev().take_while(|then| self.now - **then < limit.window);
+            // A half-open try is one more.
+            assert!(window.count() as u32 <= limit.restarts + 1, "{who:?} exceeds its budget");
+        }
+    }
+
+    /// Who is told to end in an unhurried stop is no longer needed by anybody.
+    fn check_order(&self, id: Id) {
+        let Some((since, 1)) = self.stop_asked else { return };
+        let (name, _) = self.who(id);
+        if self.now - since >= STOP_MAX / 4 * 3 {
+            return;
+        }
+        for process in self.alive.values().filter(|process| !process.leaving) {
+            let service = &self.plan[&process.who.0];
+            assert!(!service.after.contains_key(&name), "{name} was told to end before {:?}", process.who);
+            assert!(name != "bus" || service.tier == Tier::Bus, "the bus was told to end before {:?}", process.who);
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let mut seen = BTreeSet::new();
+        for (id, service, number, state) in self.house.members() {
+            assert_eq!(self.alive.contains_key(&id), state.has_process(), "{service}/{number} is {}", state.name());
+            assert!(!state.has_process() || seen.insert((service, number)), "{service}/{number} twice");
+        }
+        assert!(self.alive.keys().all(|id| self.house.state(*id).is_some()), "a process without an owner");
+        if let Some((since, _)) = self.stop_asked {
+            assert!(self.now - since <= STOP_MAX + ms(10), "a stop without an end");
+        }
+    }
+
+    /// The next thing that happens by itself: a process obeys or dies by a kill, or a time has come.
+    fn let_time_pass(&mut self) {
+        let ending = self.alive.iter().filter_map(|(id, process)| Some((process.ends_at?, *id))).min();
+        let until = self.now + ms(self.random.below(2_000));
+        match (ending, self.house.deadline()) {
+            (Some((at, id)), deadline) if at <= until && deadline.is_none_or(|deadline| at <= deadline) => {
+                self.now = self.now.max(at);
+                let outcome = if self.random.chance(50) { Outcome::Success } else { Outcome::Failure };
+                self.die(id, outcome);
+            }
+            (_, Some(deadline)) if deadline <= until => {
+                self.now = self.now.max(deadline);
+                self.tell(HouseEvent::Tick);
+                let next = self.house.deadline();
+                assert!(next.is_none_or(|next| next > self.now), "a time without an owner");
+            }
+            _ => self.now = until,
+        }
+    }
+
+    fn something_happens(&mut self) {
+        let alive: Vec<Id> = self.alive.keys().copied().collect();
+        match self.random.below(100) {
+            0..40 => self.let_time_pass(),
+            40..75 if !alive.is_empty() => {
+                let id = self.random.pick(&alive);
+                let process = self.alive.get_mut(&id).expect("it lives");
+                if process.ready {
+                    self.tell(HouseEvent::Alive(id));
+                } else {
+                    process.ready = true;
+                    self.tell(HouseEvent::Ready(id));
+                }
+            }
+            75..90 if !alive.is_empty() => {
+                let id = self.random.pick(&alive);
+                let outcome = if self.random.chance(30) { Outcome::Success } else { Outcome::Failure };
+                self.die(id, outcome);
+            }
+            90..97 => {
+                let name = self.random.pick(&NAMES).to_owned();
+                if self.random.chance(40) {
+                    self.tell(HouseEvent::RestartService(name));
+                } else if self.random.chance(50) {
+                    self.tell(HouseEvent::StopService(name));
+                } else {
+                    self.tell(HouseEvent::StartService(name));
+                }
+            }
+            97 if self.stop_asked.is_none() => {
+                let plan = any_plan(&mut self.random);
+                let renewed = plan.keys().filter(|_| self.random.chance(30)).cloned().collect();
+                self.plan = plan.clone();
+                for process in self.alive.values_mut() {
+                    let (name, number) = &process.who;
+                    process.leaving |= self.plan.get(name).is_none_or(|service| *number > service.instances);
+                }
+                // Other rules, other budgets.
+                self.restarts.values_mut().for_each(Vec::clear);
+                self.tell(HouseEvent::Replace(plan, renewed));
+            }
+            98 if self.random.chance(20) => self.tell(HouseEvent::Stop),
+            _ => self.tell(HouseEvent::Tick),
+        }
+    }
+}
+
+#[test]
+fn a_million_random_steps_break_no_rule() {
+    let (mut steps, mut stops, mut seed) = (0, 0, 1);
+    while steps < STEPS {
+        let mut world = World::new(seed);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..5_000 {
+                steps += 1;
+                world.something_happens();
+                if world.house.health() == Health::Down {
+                    stops += 1;
+                    assert!(world.alive.is_empty(), "it left before its processes");
+                    return;
+                }
+            }
+        }));
+        if let Err(cause) = outcome {
+            eprintln!("seed {seed} replays this");
+            std::panic::resume_unwind(cause);
+        }
+        seed += 1;
+    }
+    assert!(stops > 1_000, "only {stops} stops were seen");
+}

@@ -1,0 +1,382 @@
+//! The rules of the house by example, each on a virtual clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const STOP_MAX: Duration = Duration::from_millis(8_000);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn rules() -> Rules {
+    Rules {
+        restart: Restart {
+            when: When::Always,
+            healthy_after: ms(1_000),
+            backoff_min: ms(100),
+            backoff_max: ms(1_500),
+            limit: None,
+            then: Then::Quarantine(ms(60_000)),
+        },
+        ready_max: None,
+        watchdog: None,
+        stop_max: ms(20_000),
+    }
+}
+
+fn service(after: &[(&str, Condition)]) -> Service {
+    let after = after.iter().map(|(name, condition)| ((*name).to_owned(), *condition)).collect();
+    Service { tier: Tier::Service, instances: 1, after, rules: rules(), essential: false }
+}
+
+fn bus() -> Service {
+    Service { tier: Tier::Bus, ..service(&[]) }
+}
+
+fn plan<const N: usize>(services: [(&str, Service); N]) -> Plan {
+    services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect()
+}
+
+/// A house on a virtual clock. Instances are called `name/number`.
+struct Sim {
+    house: House,
+    now: Instant,
+}
+
+impl Sim {
+    /// A house whose start has begun, and what that did.
+    fn begin(plan: Plan) -> (Self, Vec<String>) {
+        let mut sim = Self { house: House::new(plan, STOP_MAX), now: Instant::now() };
+        let done = sim.after(0, HouseEvent::Start);
+        (sim, done)
+    }
+
+    /// A house in which everything is ready.
+    fn up(plan: Plan) -> Self {
+        let mut sim = Self::begin(plan).0;
+        let starting = |sim: &Self| {
+            let mut members = sim.house.members();
+            members.find(|(.., state)| matches!(state, State::Starting { .. })).map(|(id, ..)| id)
+        };
+        while let Some(id) = starting(&sim) {
+            sim.after(0, HouseEvent::Ready(id));
+        }
+        assert_eq!(sim.house.health(), Health::Running);
+        sim
+    }
+
+    fn id(&self, name: &str) -> Id {
+        let is_called = |service: &str, number: u32| format!("{service}/{number}") == name;
+        let found = self.house.members().filter(|(_, service, number, _)| is_called(service, *number)).last();
+        found.unwrap_or_else(|| panic!("there is no {name}")).0
+    }
+
+    fn state(&self, name: &str) -> &'static str {
+        self.house.state(self.id(name)).unwrap().name()
+    }
+
+    fn after(&mut self, after_ms: u64, event: HouseEvent) -> Vec<String> {
+        self.now += ms(after_ms);
+        let names: BTreeMap<Id, String> = self.names();
+        let actions = self.house.step(event, self.now, 0);
+        let names: BTreeMap<Id, String> = names.into_iter().chain(self.names()).collect();
+        actions.into_iter().map(|(id, action)| format!("{action:?} {}", names[&id])).collect()
+    }
+
+    fn names(&self) -> BTreeMap<Id, String> {
+        self.house.members().map(|(id, service, number, _)| (id, format!("{service}/{number}"))).collect()
+    }
+
+    fn ready(&mut self, name: &str) -> Vec<String> {
+        self.after(1, HouseEvent::Ready(self.id(name)))
+    }
+
+    fn dies(&mut self, name: &str) -> Vec<String> {
+        self.after(1, HouseEvent::Died(self.id(name), Outcome::Failure))
+    }
+
+    fn ends_well(&mut self, name: &str) -> Vec<String> {
+        self.after(1, HouseEvent::Died(self.id(name), Outcome::Success))
+    }
+
+    fn tick_after(&mut self, after_ms: u64) -> Vec<String> {
+        self.after(after_ms, HouseEvent::Tick)
+    }
+
+    fn stop(&mut self) -> Vec<String> {
+        self.after(0, HouseEvent::Stop)
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn the_bus_is_started_before_the_services() {
+    let (_, done) = Sim::begin(plan([("a", service(&[])), ("requests", bus()), ("z", service(&[]))]));
+    assert_eq!(done, ["Spawn requests/1", "Spawn a/1", "Spawn z/1"]);
+}
+
+#[test]
+fn a_service_starts_when_what_it_comes_after_is_as_it_asks() {
+    let (mut sim, done) = Sim::begin(plan([
+        ("a-started", service(&[("db", Condition::Started)])),
+        ("b-ready", service(&[("db", Condition::Ready)])),
+        ("c-completed", service(&[("migrate", Condition::Completed)])),
+        ("db", service(&[])),
+        ("migrate", Service { rules: once(), ..service(&[("db", Condition::Ready)]) }),
+    ]));
+    assert_eq!(done, ["Spawn db/1", "Spawn a-started/1"]);
+    assert_eq!(sim.house.waits_for(sim.id("b-ready/1")), Some(("db", Condition::Ready)));
+    assert_eq!(sim.ready("db/1"), ["Spawn b-ready/1", "Spawn migrate/1"]);
+    assert_eq!(sim.ready("migrate/1"), NOTHING);
+    assert_eq!(sim.ends_well("migrate/1"), ["Spawn c-completed/1"]);
+    assert_eq!(sim.dies("db/1"), ["Spawn db/1"], "who has started does not look back");
+}
+
+fn once() -> Rules {
+    Rules { restart: Restart { when: When::Never, ..rules().restart }, ..rules() }
+}
+
+#[test]
+fn what_waits_for_a_task_that_failed_never_starts_and_the_start_is_over_all_the_same() {
+    let (mut sim, _) = Sim::begin(plan([
+        ("migrate", Service { rules: once(), ..service(&[]) }),
+        ("other", service(&[])),
+        ("web", service(&[("migrate", Condition::Completed)])),
+    ]));
+    sim.ready("other/1");
+    assert!(!sim.house.is_settled());
+    assert_eq!(sim.dies("migrate/1"), NOTHING);
+    assert_eq!((sim.state("migrate/1"), sim.state("web/1")), ("failed", "pending"));
+    assert_eq!((sim.house.is_settled(), sim.house.health()), (true, Health::Degraded));
+}
+
+#[test]
+fn a_stop_goes_backwards_through_what_comes_after_what_and_the_bus_is_last() {
+    let mut sim = Sim::up(plan([
+        ("db", service(&[])),
+        ("requests", bus()),
+        ("side", service(&[])),
+        ("web", service(&[("db", Condition::Ready)])),
+    ]));
+    assert_eq!(sim.stop(), ["Terminate side/1", "Terminate web/1"]);
+    assert_eq!(sim.dies("side/1"), NOTHING);
+    assert_eq!(sim.dies("web/1"), ["Terminate db/1"]);
+    assert_eq!(sim.dies("db/1"), ["Terminate requests/1"]);
+    assert_eq!(sim.house.health(), Health::Stopping);
+    sim.dies("requests/1");
+    assert_eq!((sim.house.health(), sim.house.deadline()), (Health::Down, None));
+}
+
+#[test]
+fn what_dies_while_it_waits_for_its_turn_to_stop_is_not_started_again() {
+    let mut sim = Sim::up(plan([("requests", bus()), ("web", service(&[]))]));
+    sim.stop();
+    assert_eq!(sim.dies("requests/1"), NOTHING);
+    sim.dies("web/1");
+    assert_eq!(sim.house.health(), Health::Down);
+}
+
+#[test]
+fn a_service_that_refuses_to_end_is_killed_in_time_for_the_bus_to_end_in_order() {
+    let mut sim = Sim::up(plan([("deaf", service(&[])), ("requests", bus())]));
+    sim.stop();
+    assert_eq!(sim.tick_after(5_999), NOTHING);
+    assert_eq!(sim.tick_after(1), ["Kill deaf/1"]);
+    assert_eq!(sim.dies("deaf/1"), ["Terminate requests/1"]);
+    assert_eq!(sim.tick_after(1_998), NOTHING);
+    assert_eq!(sim.tick_after(1), ["Kill requests/1"]);
+}
+
+#[test]
+fn a_service_has_its_own_time_to_end() {
+    let rules = Rules { stop_max: ms(300), ..rules() };
+    let mut sim = Sim::up(plan([("deaf", Service { rules, ..service(&[]) })]));
+    sim.stop();
+    assert_eq!(sim.house.deadline(), Some(sim.now + ms(300)));
+    assert_eq!(sim.tick_after(300), ["Kill deaf/1"]);
+    assert_eq!(sim.house.deadline(), None, "a kill cannot be refused");
+}
+
+#[test]
+fn a_second_order_to_stop_hurries_and_a_third_kills() {
+    let mut sim = Sim::up(plan([("a", service(&[])), ("requests", bus())]));
+    assert_eq!(sim.stop(), ["Terminate a/1"]);
+    assert_eq!(sim.stop(), ["Terminate requests/1"], "nobody waits for anybody any more");
+    assert_eq!(sim.house.deadline(), Some(sim.now + HURRY));
+    assert_eq!(sim.stop(), ["Kill a/1", "Kill requests/1"]);
+    sim.dies("a/1");
+    sim.dies("requests/1");
+    assert_eq!(sim.house.health(), Health::Down);
+}
+
+#[test]
+fn a_stop_in_the_midst_of_the_start_starts_nobody_any_more() {
+    let (mut sim, _) = Sim::begin(plan([("db", service(&[])), ("web", service(&[("db", Condition::Ready)]))]));
+    assert_eq!(sim.stop(), ["Terminate db/1"]);
+    assert_eq!(sim.ready("db/1"), NOTHING);
+    sim.dies("db/1");
+    assert_eq!((sim.state("web/1"), sim.house.health()), ("stopped", Health::Down));
+}
+
+#[test]
+fn nothing_asks_for_time_while_everything_runs() {
+    let mut sim = Sim::up(plan([("a", service(&[])), ("requests", bus())]));
+    assert_eq!(sim.house.deadline(), None);
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!(sim.house.health(), Health::Degraded);
+    assert_eq!(sim.house.deadline(), Some(sim.now + ms(100)));
+    assert_eq!(sim.tick_after(99), NOTHING);
+    assert_eq!(sim.tick_after(1), ["Spawn a/1"]);
+}
+
+#[test]
+fn a_healthy_life_makes_earlier_deaths_forgotten() {
+    let (mut sim, _) = Sim::begin(plan([("a", service(&[]))]));
+    sim.dies("a/1");
+    sim.dies("a/1");
+    sim.tick_after(100);
+    sim.ready("a/1");
+    sim.now += ms(1_000);
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+}
+
+#[test]
+fn a_long_life_that_never_became_ready_is_not_healthy() {
+    let (mut sim, _) = Sim::begin(plan([("a", service(&[]))]));
+    sim.dies("a/1");
+    sim.now += ms(60_000);
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!(sim.state("a/1"), "waiting");
+}
+
+#[test]
+fn a_service_that_cannot_start_leaves_the_house_degraded_once_the_bus_runs() {
+    let (mut sim, _) = Sim::begin(plan([("a", service(&[])), ("b", service(&[])), ("requests", bus())]));
+    sim.dies("a/1");
+    assert!(!sim.house.is_settled(), "one that died once is still waited for");
+    sim.dies("a/1");
+    sim.ready("b/1");
+    assert_eq!((sim.house.health(), sim.house.is_settled()), (Health::Starting, false));
+    sim.ready("requests/1");
+    assert_eq!((sim.house.health(), sim.house.is_settled()), (Health::Degraded, true));
+    sim.tick_after(100);
+    sim.ready("a/1");
+    assert_eq!(sim.house.health(), Health::Running);
+}
+
+#[test]
+fn a_process_that_is_not_ready_in_time_is_told_to_end_and_that_is_a_failure() {
+    let rules = Rules { ready_max: Some(ms(500)), stop_max: ms(50), ..rules() };
+    let (mut sim, _) = Sim::begin(plan([("slow", Service { rules, ..service(&[]) })]));
+    assert_eq!(sim.tick_after(500), ["Terminate slow/1"]);
+    assert_eq!(sim.tick_after(50), ["Kill slow/1"]);
+    assert_eq!(sim.dies("slow/1"), ["Spawn slow/1"]);
+}
+
+#[test]
+fn a_ready_process_that_says_nothing_is_aborted_then_killed_then_started_again() {
+    let rules = Rules { watchdog: Some(ms(500)), stop_max: ms(50), ..rules() };
+    let mut sim = Sim::up(plan([("hung", Service { rules, ..service(&[]) })]));
+    sim.after(400, HouseEvent::Alive(sim.id("hung/1")));
+    assert_eq!(sim.tick_after(400), NOTHING);
+    assert_eq!(sim.tick_after(100), ["Abort hung/1"]);
+    assert_eq!(sim.tick_after(50), ["Kill hung/1"]);
+    assert_eq!(sim.dies("hung/1"), ["Spawn hung/1"]);
+}
+
+#[test]
+fn an_essential_service_that_has_ended_for_good_ends_everything() {
+    let essential = Service { rules: once(), essential: true, ..service(&[]) };
+    let mut sim = Sim::up(plan([("main", essential), ("requests", bus()), ("side", service(&[]))]));
+    let main = sim.id("main/1");
+    assert_eq!(sim.dies("main/1"), ["Terminate side/1"]);
+    assert_eq!((sim.house.culprit(), sim.house.health()), (Some(main), Health::Stopping));
+}
+
+#[test]
+fn a_spent_budget_of_an_essential_service_ends_everything() {
+    let limit = Some(Limit { restarts: 1, window: ms(60_000) });
+    let rules = Rules { restart: Restart { limit, then: Then::Fail, ..rules().restart }, ..rules() };
+    let mut sim = Sim::up(plan([("main", Service { rules, essential: true, ..service(&[]) }), ("side", service(&[]))]));
+    assert_eq!(sim.dies("main/1"), ["Spawn main/1"]);
+    assert_eq!(sim.dies("main/1"), ["Terminate side/1"]);
+}
+
+#[test]
+fn when_all_tasks_are_over_nothing_is_left_to_stay_for() {
+    let task = Service { rules: once(), ..service(&[]) };
+    let mut sim = Sim::up(plan([("a", task.clone()), ("b", task)]));
+    sim.ends_well("a/1");
+    assert_eq!(sim.house.health(), Health::Running);
+    let b = sim.id("b/1");
+    sim.dies("b/1");
+    assert_eq!((sim.house.culprit(), sim.house.health()), (Some(b), Health::Down));
+}
+
+#[test]
+fn a_service_is_stopped_and_started_by_order() {
+    let mut sim = Sim::up(plan([("a", service(&[])), ("b", service(&[]))]));
+    assert_eq!(sim.after(0, HouseEvent::StopService("a".into())), ["Terminate a/1"]);
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!((sim.state("a/1"), sim.house.health()), ("stopped", Health::Running));
+    assert_eq!(sim.after(0, HouseEvent::StartService("a".into())), ["Spawn a/1"]);
+}
+
+#[test]
+fn instances_are_restarted_one_at_a_time_each_ready_before_the_next() {
+    let mut sim = Sim::up(plan([("a", Service { instances: 3, ..service(&[]) })]));
+    assert_eq!(sim.after(0, HouseEvent::RestartService("a".into())), ["Terminate a/1"]);
+    for (number, next) in [(1, "Terminate a/2"), (2, "Terminate a/3")] {
+        assert_eq!(sim.dies(&format!("a/{number}")), [format!("Spawn a/{number}")]);
+        assert_eq!(sim.ready(&format!("a/{number}")), [next]);
+    }
+    assert!(sim.house.is_rolling("a"));
+    sim.dies("a/3");
+    sim.ready("a/3");
+    assert!(!sim.house.is_rolling("a"));
+}
+
+#[test]
+fn a_restart_that_fails_leaves_the_other_instances_alone() {
+    let mut sim = Sim::up(plan([("a", Service { instances: 2, ..service(&[]) })]));
+    sim.after(0, HouseEvent::RestartService("a".into()));
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!((sim.house.is_rolling("a"), sim.state("a/2")), (false, "running"));
+}
+
+#[test]
+fn another_plan_touches_only_what_it_changes() {
+    let three = plan([("a", service(&[])), ("b", service(&[])), ("c", service(&[]))]);
+    let mut sim = Sim::up(three.clone());
+    let mut other = three;
+    other.remove("a");
+    other.insert("b".into(), Service { rules: once(), ..service(&[]) });
+    other.get_mut("c").unwrap().instances = 2;
+    other.insert("d".into(), service(&[]));
+    let done = sim.after(0, HouseEvent::Replace(other.clone(), BTreeSet::new()));
+    assert_eq!(done, ["Spawn c/2", "Spawn d/1", "Terminate a/1"]);
+    let a = sim.id("a/1");
+    sim.dies("a/1");
+    assert_eq!(sim.house.state(a), None, "it is forgotten");
+    assert_eq!(sim.after(0, HouseEvent::Replace(other, BTreeSet::from(["b".into()]))), ["Terminate b/1"]);
+    assert_eq!(sim.dies("b/1"), ["Spawn b/1"]);
+    sim.dies("b/1");
+    assert_eq!(sim.state("b/1"), "failed", "by the new rules");
+}
+
+#[test]
+fn what_left_the_plan_and_came_back_waits_for_its_old_process_to_be_gone() {
+    let both = plan([("a", service(&[])), ("b", service(&[]))]);
+    let mut sim = Sim::up(both.clone());
+    let old = sim.id("a/1");
+    sim.after(0, HouseEvent::Replace(plan([("b", service(&[]))]), BTreeSet::new()));
+    assert_eq!(sim.after(0, HouseEvent::Replace(both, BTreeSet::new())), NOTHING);
+    assert_eq!(sim.after(0, HouseEvent::Died(old, Outcome::Failure)), ["Spawn a/1"]);
+}

@@ -1,0 +1,186 @@
+//! What the control socket asks for, and the answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::event_loop::Supervisor;
+use super::operations::Operation;
+use super::{changes, listeners, plan};
+use crate::config::{self, Loaded};
+use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION};
+use crate::lifecycle::{Condition, Health, HouseEvent};
+use crate::sys::{identity, signals};
+
+impl Supervisor {
+    /// Begins what a command asks for; the answer comes when it is reached.
+    pub(super) fn begin(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
+        let moved = match command {
+            Command::Status => {
+                let _ = reply.send(Reply::Status(Box::new(self.status())));
+                return;
+            }
+            Command::Plan { file } => {
+                let planned = self.planned(file.as_deref()).map(|(_, changes)| changes);
+                let _ = reply.send(match planned {
+                    Ok(changes) => Reply::Plan(Plan { version: VERSION, changes }),
+                    Err(error) => Reply::refused(error),
+                });
+                return;
+            }
+            _ if matches!(self.house.health(), Health::Stopping | Health::Down) => {
+                Err("torus is going down".to_owned())
+            }
+            Command::Start { service } => self.order(service, HouseEvent::StartService),
+            Command::Stop { service } => self.order(service, HouseEvent::StopService),
+            Command::Restart { service } => self.order(service, HouseEvent::RestartService),
+            Command::Signal { service, signal } => self.signal(service, &signal),
+            Command::Reload { file } => self.reload(file.as_deref()),
+        };
+        match moved {
+            Ok(services) => self.operations.add(Operation { services, reply }),
+            Err(error) => drop(reply.send(Reply::refused(error))),
+        }
+    }
+
+    /// Answers the commands that have reached what they asked for, or can no longer.
+    pub(super) fn answer_what_is_over(&mut self) {
+        for (operation, reached) in self.operations.take_over(&self.house) {
+            let of_it = |service: &ServiceStatus| operation.services.contains(&service.name);
+            let services = self.services().into_iter().filter(of_it).collect();
+            let _ = operation.reply.send(Reply::Done(Done { version: VERSION, reached, services }));
+        }
+    }
+
+    fn order(&mut self, service: String, event: fn(String) -> HouseEvent) -> Result<Vec<String>, String> {
+        self.known(&service)?;
+        self.take(event(service.clone()));
+        Ok(vec![service])
+    }
+
+    fn known(&self, service: &str) -> Result<(), String> {
+        if self.house.knows(service) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.units.keys().map(String::as_str).collect();
+        Err(format!("there is no service {service:?}; there are: {}", names.join(", ")))
+    }
+
+    fn signal(&mut self, service: String, signal: &str) -> Result<Vec<String>, String> {
+        self.known(&service)?;
+        let number = signals::number(signal).ok_or_else(|| format!("{signal:?} is not a signal"))?;
+        let processes = self.instances.values().filter(|instance| instance.unit.name == service);
+        let pids: Vec<_> = processes.filter_map(|instance| Some(instance.process.as_ref()?.pid)).collect();
+        if pids.is_empty() {
+            return Err(format!("service {service:?} has no process"));
+        }
+        for pid in pids {
+            tracing::info!(service, %pid, "signalled {number} by order");
+            signals::signal_group(pid, number);
+        }
+        Ok(Vec::new())
+    }
+
+    /// SIGHUP: what the control socket's reload does, told in the log.
+    pub(super) fn reload_by_signal(&mut self) {
+        match self.reload(None) {
+            Ok(services) => tracing::info!("SIGHUP: reloaded; {} services change", services.len()),
+            Err(error) => tracing::error!("SIGHUP: nothing is changed: {error}"),
+        }
+    }
+
+    /// Reads a configuration and tells what it would change.
+    fn planned(&self, file: Option<&str>) -> Result<(Loaded, Vec<Change>), String> {
+        let file = file.map(PathBuf::from).or_else(|| self.file.clone());
+        let loaded = config::load(file.as_deref()).map_err(|error| error.to_string())?;
+        let changes = changes::between(&self.config, &loaded.config);
+        Ok((loaded, changes))
+    }
+
+    /// Takes another configuration: all of it or, if anything is wrong with it, nothing.
+    fn reload(&mut self, file: Option<&str>) -> Result<Vec<String>, String> {
+        let (loaded, changes) = self.planned(file)?;
+        let config = loaded.config;
+        let same_doors = changes::doors(&self.config) == changes::doors(&config);
+        let listeners = if same_doors {
+            None
+        } else {
+            Some(
+                listeners::bind_beside(config.bus.as_ref(), &self.ground.listeners)
+                    .map_err(|error| error.to_string())?,
+            )
+        };
+        // From here on nothing fails.
+        if let Some(listeners) = listeners {
+            self.ground.listeners = listeners;
+        }
+        let renewed: BTreeSet<String> = changes.iter().filter(|change| change.renews()).map(Change::name).collect();
+        let (units, plan) = plan::plan(&config);
+        self.units = units;
+        self.house.set_stop_max(Duration::from_millis(config.supervisor.stop_ms_max));
+        self.config = config;
+        if let Some(file) = file {
+            self.file = Some(std::path::absolute(Path::new(file)).unwrap_or_else(|_| file.into()));
+        }
+        for change in &changes {
+            tracing::info!(service = change.service, "reload: {}: {}", change.what.name(), change.why);
+        }
+        self.take(HouseEvent::Replace(plan, renewed));
+        Ok(changes.into_iter().filter(|change| change.moves()).map(|change| change.service).collect())
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let mut counters: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for instance in self.instances.values() {
+            for (name, value) in instance.counters() {
+                let total = counters.entry(instance.unit.name.clone()).or_default().entry(name).or_default();
+                *total = total.saturating_add(value);
+            }
+        }
+        Status {
+            version: VERSION,
+            torus: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: identity::pid().as_raw(),
+            uptime_ms: ms_since(self.since),
+            state: self.house.health().name().to_owned(),
+            endpoints: self.ground.listeners.endpoints(),
+            services: self.services(),
+            counters,
+            orphans_reaped: self.orphans_reaped,
+        }
+    }
+
+    /// Bus workers first, then by name and number.
+    fn services(&self) -> Vec<ServiceStatus> {
+        let mut services = Vec::new();
+        for (id, name, number, state) in self.house.members() {
+            let Some(instance) = self.instances.get(&id) else { continue };
+            let waits_for = self.house.waits_for(id).map(|(name, condition)| match condition {
+                Condition::Started => format!("{name} to be started"),
+                Condition::Ready => format!("{name} to be ready"),
+                Condition::Completed => format!("{name} to be completed"),
+            });
+            services.push(ServiceStatus {
+                name: name.to_owned(),
+                instance: number,
+                kind: instance.unit.program.kind().to_owned(),
+                state: state.name().to_owned(),
+                pid: instance.process.as_ref().map(|process| process.pid.as_raw()),
+                uptime_ms: instance.process.as_ref().map(|process| ms_since(process.since)),
+                restarts: instance.starts.saturating_sub(1),
+                last_exit: instance.last_exit.clone(),
+                waits_for,
+                says: instance.says.clone(),
+                warnings: instance.warnings.clone(),
+            });
+        }
+        services.sort_by_cached_key(|one| (one.kind != "requests", one.name.clone(), one.instance));
+        services
+    }
+}
+
+fn ms_since(then: Instant) -> u64 {
+    Instant::now().saturating_duration_since(then).as_millis() as u64
+}

@@ -1,0 +1,199 @@
+//! What is heard from processes, and found out about them: each word goes to the supervisor's loop with the process that
+//! it is about. A word of an earlier process is known by its process id.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::unix::pipe;
+use tokio::net::{TcpStream, UnixDatagram};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::plan::Unit;
+use crate::config::life::{Probe, ReadyBy};
+use crate::lifecycle::Id;
+use crate::sys::{Pid, identity, notify};
+
+/// Bytes of one packet; what is longer is cut.
+const PACKET_BYTES_MAX: usize = 4096;
+/// Characters of what a process says about itself.
+const SAYS_CHARS_MAX: usize = 200;
+/// Warnings of one process.
+const WARNINGS_MAX: usize = 16;
+
+/// Something about a process.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// It is ready.
+    Ready,
+    /// It gave a sign of life.
+    Alive,
+    /// What it says about itself.
+    Says(String),
+    /// It lacks something.
+    Warns(String),
+    /// It is to be asked by this command; the answer is whether that succeeded.
+    Probe(Vec<String>, oneshot::Sender<bool>),
+}
+
+/// The way of words to the loop.
+pub(super) type Told = mpsc::Sender<(Id, Pid, Word)>;
+
+/// Where a process speaks.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A built-in worker's command socket. Holding our end is what tells the worker that its supervisor lives.
+    Command(StdDatagram),
+    /// A command's sd_notify(3).
+    Inbox(StdDatagram),
+    /// A pipe on which it writes a line when it is ready.
+    Line(OwnedFd),
+}
+
+/// Listens to a process until dropped.
+#[derive(Debug)]
+pub(super) struct Ears(Vec<AbortHandle>);
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Ears {
+    /// Begins to listen, and to probe if the unit asks for that.
+    pub(super) fn open(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told) -> Self {
+        let mut tasks = Vec::new();
+        for source in sources {
+            let mouth = Mouth { of, told: told.clone(), warnings: 0 };
+            tasks.push(tokio::spawn(async move {
+                if let Err(cause) = listen(source, mouth).await {
+                    tracing::warn!(pid = %of.1, "cannot listen to the process: {cause}");
+                }
+            }));
+        }
+        let ready = match &unit.ready.by {
+            ReadyBy::Tcp(address) => Some(Probe::Tcp(address.clone())),
+            ReadyBy::Exec(words) => Some(Probe::Exec(words.clone())),
+            ReadyBy::Started | ReadyBy::Notify | ReadyBy::Fd(_) => None,
+        };
+        let alive = unit.watchdog.as_ref().and_then(|watchdog| Some((watchdog.probe.clone()?, watchdog.interval_ms)));
+        if ready.is_some() || alive.is_some() {
+            let ready = ready.map(|probe| (probe, unit.ready.interval_ms));
+            tasks.push(tokio::spawn(probe(Mouth { of, told: told.clone(), warnings: 0 }, ready, alive)));
+        }
+        Self(tasks.iter().map(|task| task.abort_handle()).collect())
+    }
+}
+
+/// Says words about one process.
+struct Mouth {
+    of: (Id, Pid),
+    told: Told,
+    warnings: usize,
+}
+
+impl Mouth {
+    async fn say(&self, word: Word) {
+        // Without a loop there is nobody left to be told.
+        let _ = self.told.send((self.of.0, self.of.1, word)).await;
+    }
+
+    /// The assignments of one packet, as sd_notify(3) has them.
+    async fn pass_on(&mut self, packet: &[u8]) {
+        let mut words = VecDeque::new();
+        for line in String::from_utf8_lossy(packet).lines() {
+            match line.split_once('=') {
+                Some(("READY", "1")) => words.push_back(Word::Ready),
+                Some(("WATCHDOG", "1")) => words.push_back(Word::Alive),
+                Some(("STATUS", text)) => words.push_front(Word::Says(text.chars().take(SAYS_CHARS_MAX).collect())),
+                Some(("X_TORUS_WARNING", text)) if self.warnings < WARNINGS_MAX => {
+                    self.warnings += 1;
+                    words.push_front(Word::Warns(text.chars().take(SAYS_CHARS_MAX).collect()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        for word in words {
+            self.say(word).await;
+        }
+    }
+}
+
+async fn listen(source: Source, mut mouth: Mouth) -> io::Result<()> {
+    let mut packet = [0; PACKET_BYTES_MAX];
+    match source {
+        Source::Command(socket) => {
+            let socket = UnixDatagram::from_std(socket)?;
+            loop {
+                match socket.recv(&mut packet).await? {
+                    0 => return Ok(()),
+                    length => mouth.pass_on(&packet[..length]).await,
+                }
+            }
+        }
+        Source::Inbox(inbox) => {
+            let inbox = UnixDatagram::from_std(inbox)?;
+            let own = identity::effective_uid();
+            loop {
+                inbox.readable().await?;
+                let (length, uid) = match inbox.try_io(Interest::READABLE, || notify::receive(&inbox, &mut packet)) {
+                    Ok(received) => received,
+                    Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(cause) => return Err(cause),
+                };
+                // The address is no secret: only the service's own user, ours and root are heard.
+                if uid == 0 || uid == own || identity::user_of(mouth.of.1) == Some(uid) {
+                    mouth.pass_on(&packet[..length]).await;
+                }
+            }
+        }
+        Source::Line(pipe) => {
+            let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
+            loop {
+                match pipe.read(&mut packet).await? {
+                    0 => return Ok(()),
+                    length if packet[..length].contains(&b'\n') => mouth.say(Word::Ready).await,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// First asks until it is ready, then for signs of life.
+async fn probe(mouth: Mouth, ready: Option<(Probe, u64)>, alive: Option<(Probe, u64)>) {
+    if let Some((probe, interval_ms)) = ready {
+        while !succeeds(&mouth, &probe, interval_ms).await {
+            sleep(Duration::from_millis(interval_ms)).await;
+        }
+        mouth.say(Word::Ready).await;
+    }
+    while let Some((probe, interval_ms)) = &alive {
+        if succeeds(&mouth, probe, *interval_ms).await {
+            mouth.say(Word::Alive).await;
+        }
+        sleep(Duration::from_millis(*interval_ms)).await;
+    }
+}
+
+/// One probe. A connection has an interval's time (a second at least), a command until the next one is due.
+async fn succeeds(mouth: &Mouth, probe: &Probe, interval_ms: u64) -> bool {
+    let patience = Duration::from_millis(interval_ms.max(1_000));
+    match probe {
+        Probe::Tcp(address) => {
+            timeout(patience, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
+        }
+        Probe::Exec(words) => {
+            let (answer, answered) = oneshot::channel();
+            mouth.say(Word::Probe(words.clone(), answer)).await;
+            timeout(patience, answered).await.is_ok_and(|answer| answer == Ok(true))
+        }
+    }
+}

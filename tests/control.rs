@@ -1,0 +1,174 @@
+//! What changes a running torus, with real processes: each command answers with the state that was reached.
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::Torus;
+use support::process::lives;
+
+const IDLE: &str = "command: [sleep, '1000']";
+
+fn find<'a>(status: &'a Value, name: &str, instance: u64) -> &'a Value {
+    let services = status["services"].as_array().unwrap();
+    services.iter().find(|one| one["name"] == name && one["instance"] == instance).unwrap()
+}
+
+fn pid(status: &Value, name: &str, instance: u64) -> i64 {
+    find(status, name, instance)["pid"].as_i64().unwrap()
+}
+
+#[test]
+fn a_service_is_stopped_and_started_and_the_answer_tells_that_it_is() {
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }}, b: {{ {IDLE} }} }}"));
+    let before = torus.status().unwrap();
+    let (code, said) = torus.command(&["stop", "a"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("a/1") && said.contains("stopped"), "{said}");
+    assert!(!lives(pid(&before, "a", 1)), "it was answered before it was gone");
+    let status = torus.status().unwrap();
+    assert_eq!((&status["state"], find(&status, "a", 1)["state"].as_str()), (&"running".into(), Some("stopped")));
+    assert_eq!(torus.command(&["start", "a"]).0, Some(0));
+    let after = torus.status().unwrap();
+    assert!(lives(pid(&after, "a", 1)));
+    assert_eq!(pid(&after, "b", 1), pid(&before, "b", 1));
+}
+
+#[test]
+fn a_service_that_nobody_knows_is_refused_with_the_names_that_there_are() {
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }}, b: {{ {IDLE} }} }}"));
+    let (code, said) = torus.command(&["restart", "c"]);
+    assert_eq!((code, said.trim()), (Some(1), "error: there is no service \"c\"; there are: a, b"));
+}
+
+#[test]
+fn a_restart_that_comes_to_nothing_is_told_so() {
+    let directory = std::env::temp_dir().join(format!("torus-gone-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let script = format!("test ! -e {}/gone || exit 3; echo >&3; exec sleep 1000", directory.display());
+    let configuration = format!("services: {{ a: {{ command: [sh, -c, '{script}'], ready: {{ fd: 3 }} }} }}");
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    torus.until("everything runs", |status| status["state"] == "running");
+    fs::write(torus.directory.join("gone"), "").unwrap();
+    let (code, said) = torus.command(&["restart", "a"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("waiting") && said.contains("code 3") && said.contains("not reached"), "{said}");
+}
+
+#[test]
+fn instances_are_restarted_one_at_a_time_each_ready_before_the_next() {
+    let directory = std::env::temp_dir().join(format!("torus-rolling-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let diary = directory.join("diary");
+    // Each says when it begins, becomes ready a little later, and says when it ends.
+    let script = format!(
+        "say() {{ echo \"$TORUS_INSTANCE $1\" >> {diary}; }}; trap \"say end; exit 0\" TERM; say begin; sleep 0.1; \
+         say ready; echo >&5; while :; do sleep 0.05; done",
+        diary = diary.display()
+    );
+    let configuration =
+        format!("services: {{ a: {{ command: [sh, -c, '{script}'], instances: 3, ready: {{ fd: 5 }} }} }}");
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    let before = torus.until("everything runs", |status| status["state"] == "running");
+    fs::write(&diary, "").unwrap();
+    assert_eq!(torus.command(&["restart", "a"]).0, Some(0));
+    let told = fs::read_to_string(&diary).unwrap();
+    let order = "1 end\n1 begin\n1 ready\n2 end\n2 begin\n2 ready\n3 end\n3 begin\n3 ready\n";
+    assert_eq!(told, order);
+    let after = torus.status().unwrap();
+    assert!((1..=3).all(|instance| pid(&before, "a", instance) != pid(&after, "a", instance)));
+}
+
+#[test]
+fn supervisor_720_1264_a_reload_touches_only_what_changed_and_a_bad_file_changes_nothing() {
+    let torus = Torus::up(&format!(
+        "services: {{ gone: {{ {IDLE} }}, other: {{ {IDLE} }}, policy: {{ {IDLE} }}, same: {{ {IDLE} }} }}"
+    ));
+    let before = torus.status().unwrap();
+
+    torus.rewrite(&format!("services: {{ same: {{ {IDLE} }}, new: {{ comand: [x] }} }}"));
+    for command in ["plan", "reload"] {
+        let (code, said) = torus.command(&[command]);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("services.new.comand: no such key; did you mean command?"), "{said}");
+    }
+    assert_eq!(pid(&torus.status().unwrap(), "gone", 1), pid(&before, "gone", 1));
+
+    torus.rewrite(
+        "services:
+  other: { command: [sleep, '1001'] }
+  policy: { command: [sleep, '1000'], restart: never, stop: { timeout_ms: 100 } }
+  same: { command: [sleep, '1000'] }
+  new: { command: [sleep, '1000'] }",
+    );
+    let (code, said) = torus.command(&["plan"]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(said, @r"
+    stop     gone    it is no longer there
+    start    new     it is new
+    restart  other   changed: what it runs
+    nothing  policy  changed in place: restart, stop
+    ");
+    assert_eq!(pid(&torus.status().unwrap(), "gone", 1), pid(&before, "gone", 1), "a plan changes nothing");
+
+    let (code, said) = torus.command(&["reload"]);
+    assert_eq!(code, Some(0), "{said}\n{}", torus.log());
+    let after = torus.status().unwrap();
+    for name in ["policy", "same"] {
+        assert_eq!(pid(&after, name, 1), pid(&before, name, 1), "{name} was touched");
+    }
+    assert!(!lives(pid(&before, "gone", 1)) && !lives(pid(&before, "other", 1)));
+    assert!(lives(pid(&after, "new", 1)) && lives(pid(&after, "other", 1)));
+    assert_eq!(torus.command(&["plan"]).1, "nothing changes\n");
+}
+
+#[test]
+fn a_hangup_reloads_and_a_bus_that_moves_is_reached_at_its_new_port() {
+    let torus = Torus::up("bus: { requests: { front: 0, back: 0 } }\nservices: { hello: { worker: hello } }");
+    let before = torus.front();
+    torus.rewrite("bus: { bind: '::1', requests: { front: 0, back: 0 } }\nservices: { hello: { worker: hello } }");
+    torus.signal("HUP");
+    torus.until("a new door", |status| status["endpoints"]["requests_front"] != before.as_str());
+    torus.until("everything runs", |status| status["state"] == "running");
+    let (code, said) = torus.command(&["request", "Hello"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("Received reply 1: World\n"), "{said}");
+}
+
+#[test]
+fn a_signal_reaches_a_services_processes() {
+    let torus =
+        Torus::up("services: { a: { command: [sh, -c, 'trap \"exit 7\" USR1; while :; do sleep 0.01; done'] } }");
+    // The shell needs a moment to set its trap: without it the signal ends it, and it is started again.
+    let begin = Instant::now();
+    loop {
+        assert_eq!(torus.command(&["signal", "a", "USR1"]).0, Some(0));
+        let status = torus.until("an end", |status| !find(status, "a", 1)["last_exit"].is_null());
+        if find(&status, "a", 1)["last_exit"]["code"] == 7 {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{status}");
+        torus.until("a new process", |status| find(status, "a", 1)["state"] == "running");
+    }
+    assert_eq!(torus.command(&["signal", "a", "BANG"]).0, Some(1));
+}
+
+#[test]
+fn what_torus_runs_may_ask_how_things_are_but_may_not_order() {
+    let directory = std::env::temp_dir().join(format!("torus-inside-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let script = format!(
+        "{torus} status --runtime-dir {here} > {here}/asked 2>&1; {torus} stop a --runtime-dir {here} > {here}/told 2>&1; \
+         echo $? > {here}/code; exec sleep 1000",
+        torus = support::TORUS,
+        here = directory.display()
+    );
+    let torus = Torus::start_in(directory, &format!("services: {{ a: {{ command: [sh, -c, '{script}'] }} }}"), |_| {});
+    torus.until("an answer", |_| !torus.file("code").is_empty());
+    assert_eq!(torus.file("code"), "1\n");
+    assert!(torus.file("told").contains("a process that torus itself started may only ask"), "{}", torus.file("told"));
+    assert!(torus.file("asked").contains("a/1"), "{}", torus.file("asked"));
+    assert_eq!(torus.status().unwrap()["services"][0]["state"], "running");
+}
