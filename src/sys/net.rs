@@ -31,8 +31,36 @@ pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> 
     Ok(read)
 }
 
-/// Whether the error says that descriptors or memory have run out, of the process or of the machine.
-pub fn is_exhausted(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+/// Why nobody was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFailure {
+    /// Nobody waits.
+    Nobody,
+    /// Of the one who waited first: it has left, or its network has. The next can be accepted.
+    Newcomer,
+    /// Descriptors or memory have run out, of the process or of the machine.
+    Exhausted,
+    /// Anything else. It may be of the listening socket, and last.
+    Other,
+}
+
+impl AcceptFailure {
+    /// What an error of accept(2) means.
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EAGAIN) => Self::Nobody,
+            Some(
+                Errno::ECONNABORTED
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::ENONET,
+            ) => Self::Newcomer,
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => Self::Exhausted,
+            _ => Self::Other,
+        }
+    }
 }
