@@ -112,7 +112,9 @@ impl<C: Core> Hub<C> {
         let peer = self.core.peers().add();
         let watched = stream.set_nonblocking(true).and_then(|()| self.poller.watch_both(&stream, peer.to_u64()));
         if let Err(error) = watched {
-            tracing::warn!(%error, "cannot wait for a connection's bytes");
+            if self.may_warn() {
+                tracing::warn!(%error, "cannot wait for a connection's bytes");
+            }
             self.core.peers().remove(peer);
             return self.counts.refuse(Cut::NoDescriptors.reason());
         }
