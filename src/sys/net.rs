@@ -20,6 +20,12 @@ pub fn probe_half_open(socket: &impl AsFd, idle_ms: u64, timeout_ms: u64) -> nix
     setsockopt(socket, sockopt::TcpUserTimeout, &u32::try_from(timeout_ms).unwrap_or(u32::MAX))
 }
 
+/// Leaves urgent bytes where they stand in the stream; else the kernel takes them out of it. A read still stops before
+/// one: see [`Event::drain`](super::poller::Event::drain).
+pub fn keep_urgent_in_line(socket: &impl AsFd) -> nix::Result<()> {
+    setsockopt(socket, sockopt::OobInline, &true)
+}
+
 /// Reads from the socket to the end of `bytes`, at most as much as there is room for; tells how many came.
 pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> {
     let room = bytes.spare_capacity_mut();

@@ -109,6 +109,8 @@ impl<C: Core> Hub<C> {
         }
         // Replies are small and wanted at once; what can be joined, has been joined before it is written.
         let _ = stream.set_nodelay(true);
+        // A byte that were taken out of the stream would break the sender's own messages.
+        let _ = sys::net::keep_urgent_in_line(&stream);
         let peer = self.core.peers().add();
         let watched = stream.set_nonblocking(true).and_then(|()| self.poller.watch_both(&stream, peer.to_u64()));
         if let Err(error) = watched {

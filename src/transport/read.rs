@@ -69,7 +69,7 @@ impl<C: Core> Hub<C> {
             match link.intake.fill(&link.stream, &mut self.shared, credit) {
                 Ok(filled) if filled.bytes == 0 => return Err(End::Closed),
                 Ok(filled) => {
-                    link.readable = filled.whole_room || link.ending;
+                    link.readable = filled.whole_room || link.drain;
                     self.counts.bytes_in.add(filled.bytes as u64);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
