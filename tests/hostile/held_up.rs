@@ -35,3 +35,45 @@ fn no_handshake_is_cut_whose_bytes_came_while_the_worker_was_held_up() {
     assert_eq!(house.count("refused.handshake_timeout"), 1);
     house.assert_unharmed();
 }
+
+#[test]
+fn looks_at_silence_go_on_when_an_answer_came_while_the_worker_was_held_up() {
+    const TIMEOUT: Duration = Duration::from_millis(1000);
+    let house = House::without_backends("front: 0, back: 0", "{ heartbeat_ms: 100, heartbeat_timeout_ms: 1000 }");
+    // Peers of 3.0 are sent no PING, so all looks are at one.
+    let mut crowd: Vec<Peer> = (0..CROWD).map(|_| joined_as_3_0(&house)).collect();
+    let mut judged = Peer::joined(&house, Door::Front, b"");
+    assert_eq!(judged.frame(), ping());
+    let pinged = Instant::now();
+    house.hold_up(|| {
+        // Again the timer comes first, then the crowd, and what would acquit the one last.
+        sleep_until(pinged + TIMEOUT + Duration::from_millis(50));
+        crowd.iter_mut().for_each(|peer| peer.say(&frame(MORE, b"")));
+        judged.say(&pong());
+    });
+    for _ in 0..3 {
+        assert_eq!(judged.frame(), ping());
+        judged.say(&pong());
+    }
+    assert_eq!(house.count("refused.heartbeat_timeout"), 0);
+    judged.until_hung_up();
+    assert_eq!(house.count("refused.heartbeat_timeout"), 1);
+    assert_eq!(house.count("clients"), CROWD as u64);
+    house.assert_unharmed();
+}
+
+fn joined_as_3_0(house: &House) -> Peer {
+    let mut peer = Peer::connect(house, Door::Front);
+    peer.say(&[greeting(3, 0, b"NULL"), ready(b"DEALER", b"")].concat());
+    peer.skip_greeting();
+    peer
+}
+
+/// A PING as the bus sends it, read as a frame.
+fn ping() -> (u8, Vec<u8>) {
+    (COMMAND, b"\x04PING\0\0".to_vec())
+}
+
+fn pong() -> Vec<u8> {
+    command(b"PONG", b"")
+}
