@@ -72,6 +72,10 @@ impl<C: Core> Hub<C> {
         let Some(link) = self.links.get_mut(peer) else { return };
         link.readable |= event.readable;
         link.drain |= event.drain;
+        link.ended |= event.ended;
+        if link.ended && link.paused {
+            return self.drop_peer(peer, None);
+        }
         if event.writable && link.blocked && !link.gone {
             link.blocked = false;
             // What it was asked before may not have left until now.

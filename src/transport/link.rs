@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) readable: bool,
     /// Whether reads go on until one finds nothing, since one may stop short of what is there.
     pub(super) drain: bool,
+    /// Whether it is at its end in both directions; what has come can still be read.
+    pub(super) ended: bool,
     /// Whether it stands in the list of those to be read.
     pub(super) listed: bool,
     /// Whether the socket takes no bytes for now.
@@ -59,6 +61,7 @@ impl Link {
             intake: Intake::default(),
             readable: false,
             drain: false,
+            ended: false,
             listed: false,
             blocked: false,
             paused: false,
