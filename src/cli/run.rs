@@ -27,9 +27,10 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     if let Some(address) = config.insecure_bind() {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
     }
+    let served = !config.services.is_empty();
     let announce = |up: &Up| {
         let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
-        let text = announcement(up, &program, runtime_dir, &origin.to_string());
+        let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
         let _ = io::stdout().write_all(text.as_bytes());
     };
     let file = match &origin {
@@ -43,9 +44,10 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     }
 }
 
-/// What the user reads when everything runs. `program` and `runtime_dir` are what this torus was called by, so that the
+/// What the user reads when everything runs. `served` says whether this torus runs anything that may be a back-end:
+/// without one a request would only wait. `program` and `runtime_dir` are what this torus was called by, so that the
 /// commands to try can be copied as they are.
-fn announcement(up: &Up, program: &str, runtime_dir: Option<&Path>, origin: &str) -> String {
+fn announcement(up: &Up, served: bool, program: &str, runtime_dir: Option<&Path>, origin: &str) -> String {
     let endpoints = &up.endpoints;
     let mut text = format!("\nTorus is running, configured by {origin}.\n");
     if !up.complete {
@@ -59,8 +61,11 @@ fn announcement(up: &Up, program: &str, runtime_dir: Option<&Path>, origin: &str
     if !listed.is_empty() {
         let _ = write!(text, "\n{listed}");
     }
+    if let Some(back) = endpoints.requests_back.as_ref().filter(|_| !served) {
+        let _ = writeln!(text, "\nThis torus runs no back-end: connect one, a REP socket, to {}.", reachable(back));
+    }
     text.push_str("\nTry, in another terminal:\n\n");
-    if let Some(front) = &endpoints.requests_front {
+    if let Some(front) = endpoints.requests_front.as_ref().filter(|_| served) {
         let endpoint = match front.as_str() {
             "tcp://127.0.0.1:5555" => String::new(),
             other => format!(" --endpoint {}", reachable(other)),
@@ -84,7 +89,7 @@ mod tests {
             requests_back: Some("tcp://0.0.0.0:7001".into()),
         };
         let up = Up { endpoints, complete: true };
-        let text = announcement(&up, "target/release/torus", Some(Path::new("here")), "torus.yaml");
+        let text = announcement(&up, true, "target/release/torus", Some(Path::new("here")), "torus.yaml");
         insta::assert_snapshot!(text.trim_start(), @r"
         Torus is running, configured by torus.yaml.
 
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn the_announcement_tells_when_not_every_service_runs() {
         let endpoints = Endpoints { requests_front: Some("tcp://127.0.0.1:5555".into()), requests_back: None };
-        let text = announcement(&Up { endpoints, complete: false }, "torus", None, "torus.yaml");
+        let text = announcement(&Up { endpoints, complete: false }, true, "torus", None, "torus.yaml");
         insta::assert_snapshot!(text.trim_start(), @r"
         Torus is running, configured by torus.yaml.
         Not every service is: the lines above and `status` tell which, and why.
@@ -113,6 +118,28 @@ mod tests {
         Try, in another terminal:
 
           torus request Hello --count 5
+          torus status
+
+        Ctrl-C stops everything in order.
+        ");
+    }
+    #[test]
+    fn the_announcement_asks_for_a_back_end_where_none_is_run() {
+        let endpoints = Endpoints {
+            requests_front: Some("tcp://0.0.0.0:5555".into()),
+            requests_back: Some("tcp://0.0.0.0:5556".into()),
+        };
+        let text = announcement(&Up { endpoints, complete: true }, false, "torus", None, "torus.yaml");
+        insta::assert_snapshot!(text.trim_start(), @r"
+        Torus is running, configured by torus.yaml.
+
+          requests, clients    tcp://0.0.0.0:5555
+          requests, back-ends  tcp://0.0.0.0:5556
+
+        This torus runs no back-end: connect one, a REP socket, to tcp://127.0.0.1:5556.
+
+        Try, in another terminal:
+
           torus status
 
         Ctrl-C stops everything in order.

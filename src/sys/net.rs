@@ -20,6 +20,12 @@ pub fn probe_half_open(socket: &impl AsFd, idle_ms: u64, timeout_ms: u64) -> nix
     setsockopt(socket, sockopt::TcpUserTimeout, &u32::try_from(timeout_ms).unwrap_or(u32::MAX))
 }
 
+/// Leaves urgent bytes where they stand in the stream; else the kernel takes them out of it. A read still stops before
+/// one: see [`Event::drain`](super::poller::Event::drain).
+pub fn keep_urgent_in_line(socket: &impl AsFd) -> nix::Result<()> {
+    setsockopt(socket, sockopt::OobInline, &true)
+}
+
 /// Reads from the socket to the end of `bytes`, at most as much as there is room for; tells how many came.
 pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> {
     let room = bytes.spare_capacity_mut();
@@ -31,8 +37,36 @@ pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> 
     Ok(read)
 }
 
-/// Whether the error says that descriptors or memory have run out, of the process or of the machine.
-pub fn is_exhausted(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+/// Why nobody was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptFailure {
+    /// Nobody waits.
+    Nobody,
+    /// Of the one who waited first: it has left, or its network has. The next can be accepted.
+    Newcomer,
+    /// Descriptors or memory have run out, of the process or of the machine.
+    Exhausted,
+    /// Anything else. It may be of the listening socket, and last.
+    Other,
+}
+
+impl AcceptFailure {
+    /// What an error of accept(2) means.
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EAGAIN) => Self::Nobody,
+            Some(
+                Errno::ECONNABORTED
+                | Errno::EPROTO
+                | Errno::ENOPROTOOPT
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::ENONET,
+            ) => Self::Newcomer,
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => Self::Exhausted,
+            _ => Self::Other,
+        }
+    }
 }

@@ -12,6 +12,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 /// Events that one wait reports at most; the others come with the next.
 const EVENTS_MAX: usize = 1024;
+/// What stands in the way of a read that would bring all there is.
+const DRAIN: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLPRI);
 
 /// A set of descriptors with a token for each. A descriptor leaves it by being closed.
 #[derive(Debug)]
@@ -30,8 +32,9 @@ pub struct Event {
     pub readable: bool,
     /// A write would be taken, or fail.
     pub writable: bool,
-    /// No bytes come any more after those that are there.
-    pub ending: bool,
+    /// Reads must go on until one finds nothing: behind what one brings may be the end, or urgent bytes, before which
+    /// a read stops. Neither is reported again.
+    pub drain: bool,
     /// The connection is at its end in both directions.
     pub ended: bool,
 }
@@ -54,7 +57,7 @@ impl Poller {
     }
 
     fn watch(&self, descriptor: impl AsFd, token: u64, more: EpollFlags) -> io::Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET | more;
+        let flags = EpollFlags::EPOLLIN | DRAIN | EpollFlags::EPOLLET | more;
         Ok(self.epoll.add(descriptor, EpollEvent::new(flags, token))?)
     }
 
@@ -79,12 +82,12 @@ impl Poller {
         let event = &self.events[..self.found][place];
         let flags = event.events();
         let ended = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
-        let ending = ended || flags.contains(EpollFlags::EPOLLRDHUP);
+        let drain = ended || flags.intersects(DRAIN);
         Event {
             token: event.data(),
-            readable: ending || flags.contains(EpollFlags::EPOLLIN),
+            readable: drain || flags.contains(EpollFlags::EPOLLIN),
             writable: ended || flags.contains(EpollFlags::EPOLLOUT),
-            ending,
+            drain,
             ended,
         }
     }
@@ -108,7 +111,7 @@ mod tests {
         poller.watch_reads(&ours, 7).unwrap();
         theirs.write_all(b"ab").unwrap();
         poller.wait(true).unwrap();
-        let bytes = Event { token: 7, readable: true, writable: false, ending: false, ended: false };
+        let bytes = Event { token: 7, readable: true, writable: false, drain: false, ended: false };
         assert_eq!(events(&poller), [bytes]);
         ours.read_exact(&mut [0]).unwrap();
         poller.wait(false).unwrap();
@@ -124,12 +127,12 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         poller.watch_both(&ours, 7).unwrap();
         poller.wait(true).unwrap();
-        assert_eq!(events(&poller), [Event { token: 7, readable: false, writable: true, ending: false, ended: false }]);
+        assert_eq!(events(&poller), [Event { token: 7, readable: false, writable: true, drain: false, ended: false }]);
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         poller.wait(true).unwrap();
-        assert_eq!(events(&poller), [Event { token: 7, readable: true, writable: true, ending: true, ended: false }]);
+        assert_eq!(events(&poller), [Event { token: 7, readable: true, writable: true, drain: true, ended: false }]);
         drop(theirs);
         poller.wait(true).unwrap();
-        assert_eq!(events(&poller), [Event { token: 7, readable: true, writable: true, ending: true, ended: true }]);
+        assert_eq!(events(&poller), [Event { token: 7, readable: true, writable: true, drain: true, ended: true }]);
     }
 }

@@ -71,7 +71,11 @@ impl<C: Core> Hub<C> {
     fn note(&mut self, peer: PeerId, event: Event) {
         let Some(link) = self.links.get_mut(peer) else { return };
         link.readable |= event.readable;
-        link.ending |= event.ending;
+        link.drain |= event.drain;
+        link.ended |= event.ended;
+        if link.ended && link.paused {
+            return self.drop_peer(peer, None);
+        }
         if event.writable && link.blocked && !link.gone {
             link.blocked = false;
             // What it was asked before may not have left until now.

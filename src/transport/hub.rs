@@ -109,10 +109,14 @@ impl<C: Core> Hub<C> {
         }
         // Replies are small and wanted at once; what can be joined, has been joined before it is written.
         let _ = stream.set_nodelay(true);
+        // A byte that were taken out of the stream would break the sender's own messages.
+        let _ = sys::net::keep_urgent_in_line(&stream);
         let peer = self.core.peers().add();
         let watched = stream.set_nonblocking(true).and_then(|()| self.poller.watch_both(&stream, peer.to_u64()));
         if let Err(error) = watched {
-            tracing::warn!(%error, "cannot wait for a connection's bytes");
+            if self.may_warn() {
+                tracing::warn!(%error, "cannot wait for a connection's bytes");
+            }
             self.core.peers().remove(peer);
             return self.counts.refuse(Cut::NoDescriptors.reason());
         }
@@ -208,11 +212,46 @@ impl<C: Core> Hub<C> {
     }
 
     /// Whether a warning that peers can bring about may be logged now: they must not be able to fill the log.
-    fn may_warn(&mut self) -> bool {
+    pub(super) fn may_warn(&mut self) -> bool {
         let may = self.warned.is_none_or(|last| self.now() >= last + WARNING_PAUSE_MS);
         if may {
             self.warned = Some(self.now());
         }
         may
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::convert::Infallible;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::broker::Peers;
+    use crate::broker::requests::{self, Requests, Settings};
+    use crate::wire::{Limits, SocketType};
+
+    /// A requests hub with one door and nobody in it.
+    pub(in crate::transport) fn hub(listener: TcpListener) -> Hub<Requests> {
+        let settings = Settings {
+            window: 1,
+            idempotent: false,
+            waiting_max: 10,
+            waiting_bytes_max: 1 << 20,
+            waiting_ms_max: 1000,
+        };
+        let counts = requests::Counts::register(|_| Ok::<_, Infallible>(Box::leak(Box::default()))).unwrap();
+        let core = Requests::new(settings, 0, Peers::new(1 << 20, 1 << 16), counts);
+        let limits = Limits { frame_bytes_max: 1000, message_bytes_max: 1000, parts_max: 10, metadata_bytes_max: 1000 };
+        let door = OpenDoor { listener, ours: SocketType::Router, limits, connections_max: 10 };
+        let options = Options {
+            handshake_ms_max: 10_000,
+            handshakes_max: 10,
+            connections_max: 10,
+            heartbeat_ms: 0,
+            heartbeat_timeout_ms: 1,
+        };
+        let counts = Counts::register(|_| Ok::<_, Infallible>(Box::leak(Box::default()))).unwrap();
+        Hub::new(core, vec![door], options, counts).unwrap()
     }
 }

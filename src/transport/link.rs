@@ -16,8 +16,10 @@ pub(super) struct Link {
     pub(super) intake: Intake,
     /// Whether a read may find bytes, or the end.
     pub(super) readable: bool,
-    /// Whether the end comes behind the bytes that are there, so that reads go on until they meet it.
-    pub(super) ending: bool,
+    /// Whether reads go on until one finds nothing, since one may stop short of what is there.
+    pub(super) drain: bool,
+    /// Whether it is at its end in both directions; what has come can still be read.
+    pub(super) ended: bool,
     /// Whether it stands in the list of those to be read.
     pub(super) listed: bool,
     /// Whether the socket takes no bytes for now.
@@ -58,7 +60,8 @@ impl Link {
             session,
             intake: Intake::default(),
             readable: false,
-            ending: false,
+            drain: false,
+            ended: false,
             listed: false,
             blocked: false,
             paused: false,

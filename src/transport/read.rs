@@ -61,7 +61,9 @@ impl<C: Core> Hub<C> {
         let credit = self.core.credit(peer);
         if credit == 0 {
             link.paused = true;
-            return if link.gone { Err(End::Closed) } else { Ok(()) };
+            // Only clients are held back: one that is gone can be answered nothing, and must not keep its place until
+            // there is room for what it still asks. Back-ends are read to the last reply.
+            return if link.gone || link.ended { Err(End::Closed) } else { Ok(()) };
         }
         if link.unused {
             link.intake.resume(&mut self.shared);
@@ -69,7 +71,7 @@ impl<C: Core> Hub<C> {
             match link.intake.fill(&link.stream, &mut self.shared, credit) {
                 Ok(filled) if filled.bytes == 0 => return Err(End::Closed),
                 Ok(filled) => {
-                    link.readable = filled.whole_room || link.ending;
+                    link.readable = filled.whole_room || link.drain;
                     self.counts.bytes_in.add(filled.bytes as u64);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

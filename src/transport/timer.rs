@@ -32,7 +32,11 @@ impl<C: Core> Hub<C> {
             if due > self.now() {
                 return Some(due);
             }
-            self.drop_peer(peer, Some(Cut::HandshakeTimeout.reason()));
+            // Its bytes may have come while this process was held up; then they are there to be read.
+            self.read_one(peer);
+            if self.links.get(peer).is_some_and(|link| link.handshake.is_some()) {
+                self.drop_peer(peer, Some(Cut::HandshakeTimeout.reason()));
+            }
         }
     }
 

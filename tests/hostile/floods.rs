@@ -62,6 +62,21 @@ fn a_client_that_never_reads_its_replies_is_held_back_and_others_go_on() {
 }
 
 #[test]
+fn a_client_that_is_held_back_and_gone_leaves_at_once_and_its_requests_with_it() {
+    // Nobody serves them, and they would wait for ten minutes.
+    let house = House::without_backends("front: 0, back: 0, waiting_max: 100, waiting_ms_max: 600000", "{}");
+    let request = message(&[b"", b"Hello"]);
+    let mut peer = Peer::joined(&house, Door::Front, b"");
+    assert_eq!(flood(&mut peer, &request.repeat(1000), Duration::from_millis(500)), Flooded::Held);
+    let waiting = house.count("waiting");
+    assert!(waiting > 0);
+    peer.reset();
+    house.until_count("clients", |count| count == 0);
+    assert_eq!((house.count("waiting"), house.count("lost.client_gone")), (0, waiting));
+    house.assert_unharmed();
+}
+
+#[test]
 fn many_clients_that_never_read_their_replies_do_not_keep_the_bus_for_themselves() {
     // Three times as many as could have their queues full at once: each is held back by what is left to all.
     let limits = "{ memory_bytes_max: 33554432, queue_bytes_max: 8388608 }";

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::peer::Door;
 pub(crate) use crate::support::PATIENCE;
+use crate::support::process::signal;
 use crate::support::{TORUS, Torus};
 
 /// What the worker may hold for a connection besides what `memory_bytes_max` bounds: docs/configuration.md says so.
@@ -17,7 +18,7 @@ pub(crate) const CONNECTION_BYTES_MAX: u64 = 16 << 10;
 /// What the worker may hold besides: the program, its buffers, its lists.
 const FIXED_BYTES_MAX: u64 = 32 << 20;
 
-/// A running torus with two back-ends and a directory of its own; all go when it is dropped.
+/// A running torus, mostly with two back-ends, and a directory of its own; all go when it is dropped.
 pub(crate) struct House {
     torus: Torus,
     front: SocketAddr,
@@ -34,16 +35,24 @@ impl House {
     }
 
     pub(crate) fn with(requests: &str, limits: &str) -> Self {
+        Self::start(requests, limits, "{ hello: { worker: hello, instances: 2 } }", 2)
+    }
+
+    pub(crate) fn without_backends(requests: &str, limits: &str) -> Self {
+        Self::start(requests, limits, "{}", 0)
+    }
+
+    fn start(requests: &str, limits: &str, services: &str, backends: u64) -> Self {
         // Thousands of peers: the bus takes the hard limit too, of its own accord.
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-        let services = "services: { hello: { worker: hello, instances: 2 } }";
-        let torus = Torus::start(&format!("bus: {{ requests: {{ {requests} }}, limits: {limits} }}\n{services}\n"));
+        let bus = format!("bus: {{ requests: {{ {requests} }}, limits: {limits} }}");
+        let torus = Torus::start(&format!("{bus}\nservices: {services}\n"));
         let limits = in_force(&torus.directory.join("torus.yaml"));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut house = Self { torus, front: unknown, back: unknown, worker: 0, processes: Vec::new(), limits };
         let status = house.torus.until("everything runs", |status| {
-            status["state"] == "running" && status["counters"]["requests"]["backends"] == 2
+            status["state"] == "running" && status["counters"]["requests"]["backends"] == backends
         });
         house.front = address(&status["endpoints"]["requests_front"]);
         house.back = address(&status["endpoints"]["requests_back"]);
@@ -68,6 +77,13 @@ impl House {
     /// Waits until a counter is as hoped.
     pub(crate) fn until_count(&self, name: &str, hoped: impl Fn(u64) -> bool) {
         self.torus.until(name, |status| hoped(count(status, name)));
+    }
+
+    /// Does something while the worker is stopped, as if the machine gave it no time.
+    pub(crate) fn hold_up(&self, meanwhile: impl FnOnce()) {
+        signal("STOP", self.worker);
+        meanwhile();
+        signal("CONT", self.worker);
     }
 
     /// What no attack may change: the worker is the one that it was, and it has kept its promise about memory.

@@ -4,6 +4,7 @@
 mod crowds;
 mod floods;
 mod good;
+mod held_up;
 mod hoards;
 mod house;
 mod malformed;

@@ -206,3 +206,25 @@ fn commands_between_the_parts_of_a_message_are_answered_and_leave_the_message_wh
         assert_eq!(peer.message(), [&b""[..], b"World"]);
     });
 }
+
+#[test]
+fn urgent_bytes_are_bytes_of_the_stream_like_any_other() {
+    let house = House::with_limits(LIMITS);
+    under_attack(&house, || {
+        let whole = [hello(Door::Front, b""), message(&[b"", b"Hello"])].concat();
+        for urgent in 0..whole.len() {
+            let mut peer = Peer::connect(&house, Door::Front);
+            peer.say_urgently(&whole[..=urgent]);
+            peer.say(&whole[urgent + 1..]);
+            peer.skip_greeting();
+            assert_eq!(peer.message(), [&b""[..], b"World"], "byte {urgent} was urgent");
+        }
+        for door in Door::BOTH {
+            let before = house.count("refused.bad_signature");
+            let mut peer = Peer::connect(&house, door);
+            peer.say_urgently(b"!");
+            peer.until_hung_up();
+            assert_eq!(house.count("refused.bad_signature") - before, 1, "{door:?}");
+        }
+    });
+}

@@ -2,10 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 
 use crate::house::{House, PATIENCE};
 
@@ -62,6 +63,11 @@ impl Peer {
     /// Sends all of it.
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
+    }
+
+    /// Sends all of it, the last byte as urgent data.
+    pub(crate) fn say_urgently(&mut self, bytes: &[u8]) {
+        assert_eq!(send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_OOB), Ok(bytes.len()));
     }
 
     /// Sends as much of it as the bus takes before it hangs up.

@@ -164,6 +164,29 @@ mod tests {
         PeerId::from_u64(1 << 32 | slot)
     }
 
+    #[test]
+    fn the_largest_window_is_filled_and_emptied_in_turns_and_in_bounded_memory() {
+        const LARGEST: u32 = 1_000_000;
+        let mut backends = Backends::new(LARGEST);
+        let both = [backend(0), backend(1)];
+        both.into_iter().for_each(|backend| backends.add(backend));
+        for next in both.into_iter().cycle().take(2 * LARGEST as usize) {
+            assert_eq!(backends.least_loaded(), Some(next));
+            backends.gave(next, true);
+        }
+        assert_eq!(backends.least_loaded(), None);
+        assert!(backends.lines.capacity() <= LARGEST.next_power_of_two() as usize);
+        backends.add(backend(2));
+        assert_eq!(backends.least_loaded(), Some(backend(2)), "however far its line is from theirs");
+        backends.remove(backend(2));
+        for next in both.into_iter().cycle().take(2 * LARGEST as usize) {
+            backends.answered(next, true);
+            assert_eq!(backends.least_loaded(), Some(both[0]), "it answers first, the other as often");
+        }
+        backends.gave(both[0], true);
+        assert_eq!(backends.least_loaded(), Some(both[1]));
+    }
+
     proptest! {
         /// Beside a plain list in the order in which each came to its number.
         #[test]
