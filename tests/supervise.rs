@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::process::{lives, signal};
+use support::process::{Talker, lives, signal};
 use support::{BUS, PATIENCE, TORUS, Torus};
 
 fn pid(status: &Value, index: usize) -> i64 {
@@ -273,6 +273,20 @@ fn status_without_a_torus_says_so_and_fails() {
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.starts_with("error: no torus answers at ") && message.contains("hint: "), "{message}");
+}
+
+#[test]
+fn a_hello_that_finds_no_bus_says_what_it_waits_for() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Started by hand: any descriptor will do for its command socket while there is nothing to tell.
+    let mut hello = Talker::start(
+        Command::new("sh")
+            .args(["-c", "exec \"$0\" worker hello 3</dev/null 2>&1", TORUS])
+            .env("TORUS_COMMAND_FD", "3")
+            .env("TORUS_REQUESTS_BACK", format!("tcp://{nobody}")),
+    );
+    let line = hello.line();
+    assert!(line.contains(&format!("waiting for tcp://{nobody}, ")), "{line}");
 }
 
 #[test]
