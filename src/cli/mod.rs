@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(&arguments, runtime_dir.as_deref()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
-        Command::Request(arguments) => request::run(&arguments, &runtime_directory()),
+        Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
     }
