@@ -102,12 +102,54 @@ fn check_says_what_a_fine_file_runs() {
     directory.write("one.yaml", "services: {hello: {worker: hello}}");
     directory.write(
         "open.yaml",
-        "bus: {bind: 0.0.0.0, allow_insecure: true, requests: {}}\nservices: {a: {command: [a]}, b: {command: [b]}}",
+        "bus: {bind: 0.0.0.0, allow_insecure: true, requests: {}}\nservices: {a: {command: [sleep, '60']}, b: {command: [/bin/sh], instances: 2}}",
     );
-    insta::assert_snapshot!(directory.torus(&["config", "check", "one.yaml"]).told(), @"one.yaml: fine: 1 service");
-    insta::assert_snapshot!(directory.torus(&["config", "check", "open.yaml"]).told(), @r"
+    insta::assert_snapshot!(directory.torus(&["config", "check", "one.yaml"]).told(), @r"
+    one.yaml: fine: 1 service
+      hello × 1: worker hello
+    ");
+    insta::assert_snapshot!(directory.torus(&["config", "check", "open.yaml"]).told(), @r#"
     open.yaml: warning: 0.0.0.0 is beyond loopback, and peers are not authenticated
     open.yaml: fine: requests and 2 services
+      requests, clients    tcp://0.0.0.0:5555
+      requests, back-ends  tcp://0.0.0.0:5556
+      a × 1: command ["sleep", "60"]
+      b × 2: command ["/bin/sh"]
+    "#);
+}
+
+#[test]
+fn check_warns_of_programs_that_are_not_here_and_exits_with_0() {
+    let directory = Directory::new("programs");
+    directory.write("torus.yaml", "services: {a: {command: [no-such-program, x]}, b: {command: [./no/such]}}");
+    insta::assert_snapshot!(directory.torus(&["config", "check", "torus.yaml"]).told(), @r#"
+    torus.yaml: warning: services.a.command: there is no program "no-such-program" on the PATH
+    torus.yaml: warning: services.b.command: there is no program "./no/such", seen from this directory
+    torus.yaml: fine: 2 services
+      a × 1: command ["no-such-program", "x"]
+      b × 1: command ["./no/such"]
+    "#);
+}
+
+#[test]
+fn run_refuses_a_wrong_file_and_says_that_this_is_why_nothing_runs() {
+    let directory = Directory::new("refused-run");
+    directory.write("torus.yaml", "bus: {bind: localhost}\n");
+    directory.write("broken.yaml", "bus: [\n");
+    let run =
+        |arguments: &[&str]| directory.torus(&[&["run", "--runtime-dir", "here"], arguments].concat()).complained();
+    insta::assert_snapshot!(run(&["torus.yaml"]), @r#"
+    torus.yaml:1: bus.bind: the text "localhost" is not an IP address; write 127.0.0.1 or ::1
+    error: this configuration cannot be run: 1 problem
+    "#);
+    assert!(run(&["--config", "broken.yaml"]).ends_with("\nerror: this configuration cannot be run\n"));
+}
+
+#[test]
+fn a_missing_file_that_the_environment_names_is_told_so() {
+    insta::assert_snapshot!(Directory::new("variable").torus_with("none.yaml", &["config", "show"]).complained(), @r"
+    error: cannot read configuration none.yaml (named by TORUS_CONFIG): No such file or directory (os error 2)
+    hint: is that the file you mean, and may you read it?
     ");
 }
 
@@ -173,6 +215,7 @@ fn show_prints_the_file_in_force_with_its_defaults() {
       stop_ms_max: 8000
     "#);
     assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), expected);
+    assert_eq!(directory.torus(&["config", "show", "torus.yaml"]).told(), expected);
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::process::{lives, signal};
+use support::process::{Talker, lives, signal};
 use support::{BUS, PATIENCE, TORUS, Torus};
 
 fn pid(status: &Value, index: usize) -> i64 {
@@ -275,6 +276,62 @@ fn status_without_a_torus_says_so_and_fails() {
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.starts_with("error: no torus answers at ") && message.contains("hint: "), "{message}");
+}
+
+#[test]
+fn request_asks_the_torus_whose_directory_was_named_and_no_other() {
+    let torus = Torus::up(&format!("{BUS}services: {{ hello: {{ worker: hello }} }}"));
+    let nowhere = std::env::temp_dir().join("torus-nowhere");
+    let ask = |variable: &Path, arguments: &[&str]| {
+        let mut command = Command::new(TORUS);
+        command.args(["request", "Hello"]).args(arguments).env("TORUS_RUNTIME_DIR", variable);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let by_option = ask(&torus.directory, &["--runtime-dir", nowhere.to_str().unwrap()]);
+    let by_variable = ask(&nowhere, &[]);
+    for (code, stdout, message) in [by_option, by_variable] {
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        assert!(message.starts_with("error: no torus answers at ") && message.contains("torus-nowhere"), "{message}");
+    }
+    let (code, stdout, _) = ask(&torus.directory, &[]);
+    assert!(code == Some(0) && stdout.ends_with("Received reply 1: World\n"), "{stdout}");
+    // Its back-ends' port is known, and is no place to ask.
+    let back = torus.back();
+    let (code, stdout, message) = ask(&torus.directory, &["--endpoint", &back]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(message.contains(&format!("{back} is where back-ends connect")), "{message}");
+    assert!(message.ends_with(&format!("hint: clients connect to {}\n", torus.front())), "{message}");
+
+    let without = Torus::up("services: { idle: { command: [sleep, '1000'] } }");
+    let (code, _, message) = ask(&without.directory, &[]);
+    assert!(code == Some(1) && message.contains("takes no requests"), "{message}");
+}
+
+#[test]
+fn numbers_that_request_does_not_take_are_told_with_those_that_it_takes() {
+    for (arguments, told) in [
+        (["--count", "-1"], "it takes a whole number from 1 to 4294967295"),
+        (["--timeout", "0.5"], "it takes a whole number of seconds from 1 to 86400"),
+    ] {
+        let output = Command::new(TORUS).args(["request", "Hello"]).args(arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && message.contains(told), "{message}");
+    }
+}
+
+#[test]
+fn a_hello_that_finds_no_bus_says_what_it_waits_for() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Started by hand: any descriptor will do for its command socket while there is nothing to tell.
+    let mut hello = Talker::start(
+        Command::new("sh")
+            .args(["-c", "exec \"$0\" worker hello 3</dev/null 2>&1", TORUS])
+            .env("TORUS_COMMAND_FD", "3")
+            .env("TORUS_REQUESTS_BACK", format!("tcp://{nobody}")),
+    );
+    let line = hello.line();
+    assert!(line.contains(&format!("waiting for tcp://{nobody}, ")), "{line}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         Command::Signal(arguments) => control::signal(arguments, &runtime_directory()),
         Command::Plan(arguments) => control::plan(arguments, &runtime_directory()),
         Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
-        Command::Request(arguments) => request::run(&arguments, &runtime_directory()),
+        Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
     }

@@ -4,7 +4,7 @@
 //! own code meets a stranger here.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,13 +15,16 @@ use tokio::time::timeout;
 use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqError, ZmqMessage};
 
 use super::{escape, fail, fail_output, reachable};
-use crate::control::client;
+use crate::control::client::{self, ClientError};
+use crate::sys::runtime;
 
 /// Where the bus takes requests when nobody tells otherwise.
 const ENDPOINT: &str = "tcp://127.0.0.1:5555";
 /// Requests under way at once; beyond it, each waits for a reply to an earlier one. More would fill every buffer up to
 /// the bus, and then neither side could go on.
 const IN_FLIGHT_MAX: u32 = 1_000;
+/// Seconds of patience, a day: whoever wants more wants a service.
+const TIMEOUT_SECONDS_MAX: u64 = 86_400;
 
 #[derive(Debug, Args)]
 #[command(
@@ -31,13 +34,13 @@ pub(super) struct RequestArgs {
     /// What to ask
     body: String,
     /// How many times
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = parse_count)]
     count: u32,
     /// Where the bus takes requests [default: where the torus of this machine does, else tcp://127.0.0.1:5555]
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<String>,
     /// How long to wait for a connection, and then for each reply
-    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_timeout)]
     timeout: u64,
 }
 
@@ -46,6 +49,18 @@ pub(super) struct RequestArgs {
 enum RequestError {
     #[error("endpoint {0:?} is not understood\nhint: an endpoint looks like {ENDPOINT}")]
     Endpoint(String),
+    #[error(transparent)]
+    Nobody(#[from] ClientError),
+    #[error(
+        "the torus of {} takes no requests\nhint: its configuration has no bus.requests; `torus status` tells what runs",
+        .0.display()
+    )]
+    NoRequests(PathBuf),
+    #[error(
+        "{endpoint} is where back-ends connect: whoever asks there is given requests instead of replies\n\
+         hint: clients connect to {front}"
+    )]
+    Back { endpoint: String, front: String },
     #[error(
         "cannot connect to {endpoint}: {cause}\nhint: is the bus running? `torus status` tells, `torus run` starts it"
     )]
@@ -65,27 +80,54 @@ enum RequestError {
     Output(#[from] io::Error),
 }
 
-pub(super) fn run(arguments: &RequestArgs, runtime_directory: &Path) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let endpoint = arguments.endpoint.clone().unwrap_or_else(|| endpoint_here(runtime_directory));
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(request(arguments, endpoint)),
+/// `runtime_dir` is the runtime directory of the command line.
+pub(super) fn run(arguments: &RequestArgs, runtime_dir: Option<&Path>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("cannot start the event loop: {error}")),
     };
-    match outcome {
+    let endpoint = match &arguments.endpoint {
+        Some(endpoint) => at_the_front(endpoint, &runtime::directory(runtime_dir)),
+        None => endpoint_here(runtime_dir),
+    };
+    match endpoint.and_then(|endpoint| runtime.block_on(request(arguments, endpoint))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(RequestError::Output(error)) => fail_output(&error),
         Err(error) => fail(error),
     }
 }
 
-/// Where the torus of this machine takes requests. One that does not answer is no reason to give up: a bus of another
-/// user may be there all the same.
-fn endpoint_here(runtime_directory: &Path) -> String {
-    let status = client::status(runtime_directory).ok();
-    status
-        .and_then(|status| status.endpoints.requests_front)
-        .map_or_else(|| ENDPOINT.to_owned(), |front| reachable(&front))
+/// Where the torus of this machine takes requests. If the user named its runtime directory, that torus is meant and no
+/// other. If not, one that does not answer is no reason to give up: a bus of another user may be there all the same.
+fn endpoint_here(runtime_dir: Option<&Path>) -> Result<String, RequestError> {
+    let front = match runtime::named(runtime_dir) {
+        Some(named) => Some(client::status(&named)?.endpoints.requests_front.ok_or(RequestError::NoRequests(named))?),
+        None => client::status(&runtime::directory(None)).ok().and_then(|status| status.endpoints.requests_front),
+    };
+    Ok(front.map_or_else(|| ENDPOINT.to_owned(), |front| reachable(&front)))
+}
+
+/// The endpoint that the user named, unless the torus of this machine tells that back-ends connect there: a request
+/// would be lost there, and a reply would be somebody else's request.
+fn at_the_front(endpoint: &str, runtime_directory: &Path) -> Result<String, RequestError> {
+    let endpoint = endpoint.to_owned();
+    let endpoints = client::status(runtime_directory).ok().map(|status| status.endpoints);
+    match endpoints.and_then(|endpoints| endpoints.requests_front.zip(endpoints.requests_back)) {
+        Some((front, back)) if reachable(&back) == endpoint.replace("//localhost:", "//127.0.0.1:") => {
+            Err(RequestError::Back { endpoint, front: reachable(&front) })
+        }
+        _ => Ok(endpoint),
+    }
+}
+
+fn parse_count(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("it takes a whole number from 1 to {}", u32::MAX))
+}
+
+fn parse_timeout(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=TIMEOUT_SECONDS_MAX).contains(seconds));
+    seconds.ok_or_else(|| format!("it takes a whole number of seconds from 1 to {TIMEOUT_SECONDS_MAX}"))
 }
 
 async fn request(arguments: &RequestArgs, endpoint: String) -> Result<(), RequestError> {
@@ -110,12 +152,14 @@ async fn request(arguments: &RequestArgs, endpoint: String) -> Result<(), Reques
     Ok(())
 }
 
-/// `HOST:PORT` of an endpoint.
+/// `HOST:PORT` of an endpoint. `*` is no host: it stands for all addresses of a server.
 fn address(endpoint: &str) -> Result<&str, RequestError> {
     endpoint
         .strip_prefix("tcp://")
         .filter(|address| {
-            address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !["", "*"].contains(&host) && port.parse::<u16>().is_ok())
         })
         .ok_or_else(|| RequestError::Endpoint(endpoint.to_owned()))
 }
@@ -215,7 +259,9 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_told_with_what_one_looks_like() {
-        for text in ["x", "127.0.0.1:5555", "ipc:///tmp/x", "tcp://127.0.0.1", "tcp://:5555", "tcp://h:65536"] {
+        for text in
+            ["x", "127.0.0.1:5555", "ipc:///tmp/x", "tcp://127.0.0.1", "tcp://:5555", "tcp://*:5555", "tcp://h:65536"]
+        {
             let error = address(text).unwrap_err().to_string();
             let told = format!("endpoint {text:?} is not understood\nhint: an endpoint looks like {ENDPOINT}");
             assert_eq!(error, told);

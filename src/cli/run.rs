@@ -2,27 +2,27 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{fail, fail_config, reachable};
-use crate::config::{self, Loaded, Origin};
+use super::config::ConfigFile;
+use super::{escape, fail, fail_config, reachable};
+use crate::config::{self, ConfigError, Loaded, Origin};
 use crate::supervisor::{self, Options, Up};
 use crate::sys::runtime;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The configuration [default: $TORUS_CONFIG, else /etc/torus/torus.yaml, else the embedded one]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
-    let Loaded { config, origin } = match config::load(arguments.config.as_deref()) {
+    let Loaded { config, origin } = match config::load(arguments.file.path()) {
         Ok(loaded) => loaded,
-        Err(error) => return fail_config(&error),
+        Err(error) => return refuse(&error),
     };
     if let Some(address) = config.insecure_bind() {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
@@ -42,6 +42,19 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
     }
+}
+
+/// Tells what is wrong with a configuration, and that it is why nothing runs.
+fn refuse(error: &ConfigError) -> ExitCode {
+    let text = error.to_string();
+    let (problems, count) = match error {
+        ConfigError::Read { .. } => return fail_config(error),
+        ConfigError::Invalid { .. } => text.rsplit_once('\n').unwrap_or((&text, "")),
+        ConfigError::TooLarge { .. } | ConfigError::NotUtf8 { .. } | ConfigError::Syntax { .. } => (&*text, ""),
+    };
+    let _ = writeln!(io::stderr(), "{}", escape::lines(problems));
+    let colon = if count.is_empty() { "" } else { ": " };
+    fail(format_args!("this configuration cannot be run{colon}{count}"))
 }
 
 /// What the user reads when everything runs. `served` says whether this torus runs anything that may be a back-end:

@@ -9,7 +9,9 @@ use super::fail;
 use crate::worker::{self, Kind};
 
 #[derive(Debug, Args)]
+#[command(after_help = "This is internal: the supervisor starts its workers so. `torus run` starts the supervisor.")]
 pub(super) struct WorkerArgs {
+    /// Which worker
     #[arg(value_parser = PossibleValuesParser::new(Kind::ALL.map(|(name, _)| name)))]
     kind: String,
 }

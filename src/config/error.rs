@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::{FILE_BYTES_MAX, Origin};
+use super::{FILE_BYTES_MAX, Origin, VARIABLE};
 
 /// Problems that one report lists; the rest is only counted.
 const PROBLEMS_LISTED_MAX: usize = 100;
@@ -16,10 +16,16 @@ const EXCERPT_CHARS_MAX: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read configuration {}: {source}", path.display())]
+    #[error(
+        "cannot read configuration {}{}: {source}",
+        path.display(),
+        if *by_variable { format!(" (named by {VARIABLE})") } else { String::new() }
+    )]
     Read {
         /// The file.
         path: PathBuf,
+        /// Whether [`VARIABLE`] named it.
+        by_variable: bool,
         /// What the system said.
         source: io::Error,
     },

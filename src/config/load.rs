@@ -54,8 +54,14 @@ pub fn load(explicit: Option<&Path>) -> Result<Loaded, ConfigError> {
 
 fn choose(explicit: Option<&Path>, variable: Option<OsString>, system: &Path) -> Result<Loaded, ConfigError> {
     let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(named) = explicit.or(variable.as_deref()) {
+    if let Some(named) = explicit {
         return from_file(named);
+    }
+    if let Some(named) = variable {
+        return from_file(&named).map_err(|error| match error {
+            ConfigError::Read { path, source, .. } => ConfigError::Read { path, by_variable: true, source },
+            error => error,
+        });
     }
     match from_file(system) {
         Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -66,7 +72,8 @@ fn choose(explicit: Option<&Path>, variable: Option<OsString>, system: &Path) ->
 }
 
 fn from_file(path: &Path) -> Result<Loaded, ConfigError> {
-    let bytes = read_bounded(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let bytes =
+        read_bounded(path).map_err(|source| ConfigError::Read { path: path.to_owned(), by_variable: false, source })?;
     let origin = Origin::File(path.to_owned());
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { origin });
@@ -142,7 +149,7 @@ mod tests {
         let error = choose(None, Some(NOWHERE.into()), Path::new(NOWHERE)).expect_err("an error");
         assert_eq!(
             error.to_string(),
-            "cannot read configuration /nonexistent/torus.yaml: No such file or directory (os error 2)"
+            "cannot read configuration /nonexistent/torus.yaml (named by TORUS_CONFIG): No such file or directory (os error 2)"
         );
     }
 

@@ -47,8 +47,8 @@ pub enum BindError {
     Directory(#[from] RuntimeError),
     /// Another supervisor has the runtime directory.
     #[error(
-        "another torus{} runs with the runtime directory {}\nhint: stop it, or give this one a directory of its own \
-         with --runtime-dir",
+        "another torus{} runs with the runtime directory {}\nhint: stop it, or give this one a directory and ports of \
+         its own, by --runtime-dir and --config",
         .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
         directory.display()
     )]

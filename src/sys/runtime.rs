@@ -75,13 +75,20 @@ pub enum Locking {
 /// The runtime directory: the explicit one, else TORUS_RUNTIME_DIR, else /run/torus for root, else
 /// XDG_RUNTIME_DIR/torus, else /tmp/torus-UID.
 pub fn directory(explicit: Option<&Path>) -> PathBuf {
-    let from = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    explicit
-        .map(Path::to_owned)
-        .or_else(|| from("TORUS_RUNTIME_DIR"))
+    named(explicit)
         .or_else(|| (effective_uid() == 0).then(|| PathBuf::from("/run/torus")))
-        .or_else(|| from("XDG_RUNTIME_DIR").map(|parent| parent.join("torus")))
+        .or_else(|| variable("XDG_RUNTIME_DIR").map(|parent| parent.join("torus")))
         .unwrap_or_else(fallback)
+}
+
+/// The runtime directory that the user named: the explicit one, else TORUS_RUNTIME_DIR.
+pub fn named(explicit: Option<&Path>) -> Option<PathBuf> {
+    explicit.map(Path::to_owned).or_else(|| variable("TORUS_RUNTIME_DIR"))
+}
+
+/// A path in the environment; empty counts as unset.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn fallback() -> PathBuf {

@@ -25,12 +25,18 @@ const LIMITS: Limits =
 pub(super) fn run(command: &CommandSocket) -> Result<(), WorkerError> {
     let back = std::env::var("TORUS_REQUESTS_BACK").unwrap_or_else(|_| DEFAULT_BACK.to_owned());
     let address = back.strip_prefix("tcp://").unwrap_or(&back);
-    let (mut pause, mut told_ready) = (Duration::ZERO, false);
+    let (mut pause, mut told_waiting, mut told_ready) = (Duration::ZERO, false, false);
     loop {
         std::thread::sleep(pause);
-        let Ok(mut bus) = Bus::connect(address) else {
-            pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-            continue;
+        let mut bus = match Bus::connect(address) {
+            Ok(bus) => bus,
+            Err(cause) => {
+                if !told_ready && !std::mem::replace(&mut told_waiting, true) {
+                    tracing::warn!("waiting for {back}, where a bus should take back-ends: {cause}");
+                }
+                pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                continue;
+            }
         };
         // Once: a bus that comes back is no news to the supervisor.
         if !std::mem::replace(&mut told_ready, true) {

@@ -20,9 +20,9 @@ static void fail(const char *cannot, const char *where) {
     exit(1);
 }
 
-static void usage(const char *program) {
-    fprintf(stderr, "usage: %s [--connect ENDPOINT | --bind ENDPOINT]\n", program);
-    exit(2);
+static void usage(FILE *to, int code) {
+    fprintf(to, "usage: server [--connect ENDPOINT | --bind ENDPOINT]\n");
+    exit(code);
 }
 
 // A descriptor that becomes readable when it is time to end. It is polled beside the socket: a signal handler could
@@ -46,8 +46,13 @@ static void connect_or_bind(void *socket, bool connects, const char *endpoint) {
         printf("serving behind %s\n", endpoint);
         return;
     }
-    if (zmq_bind(socket, endpoint) < 0)
-        fail("listen on", endpoint);
+    if (zmq_bind(socket, endpoint) < 0) {
+        bool taken = errno == EADDRINUSE;
+        fprintf(stderr, "cannot listen on %s: %s\n", endpoint, zmq_strerror(errno));
+        if (taken)
+            fprintf(stderr, "hint: is a bus running? then --connect tcp://127.0.0.1:5556\n");
+        exit(1);
+    }
     char bound[256];
     size_t length = sizeof bound;
     zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &length);
@@ -76,8 +81,10 @@ int main(int argc, char **argv) {
     if (argc == 3 && (strcmp(argv[1], "--connect") == 0 || strcmp(argv[1], "--bind") == 0)) {
         connects = strcmp(argv[1], "--connect") == 0;
         endpoint = argv[2];
+    } else if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+        usage(stdout, 0);
     } else if (argc != 1) {
-        usage(argv[0]);
+        usage(stderr, 2);
     }
     // The startup line is there when the server is, to a pipe too.
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -32,6 +32,8 @@ def main():
         connect_or_bind(socket, arguments)
     except zmq.ZMQError as error:
         print(f"cannot serve at {arguments.connect or arguments.bind}: {error}", file=sys.stderr)
+        if error.errno == zmq.EADDRINUSE:
+            print("hint: is a bus running? then --connect tcp://127.0.0.1:5556", file=sys.stderr)
         return 1
     serve(socket, end)
     socket.close()

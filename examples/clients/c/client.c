@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zmq.h>
 
 #define REQUESTS 5
@@ -42,6 +43,10 @@ static void print_reply(void *socket, int number) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
+        printf("usage: client [ENDPOINT]        default %s\n", endpoint);
+        return 0;
+    }
     if (argc > 1)
         endpoint = argv[1];
     // Lines appear as they are printed, to a pipe too.

@@ -24,6 +24,10 @@ hello = ->
 
   requester.close()
 
+if endpoint in ['-h', '--help']
+  console.log 'usage: coffee client.coffee [ENDPOINT]        default tcp://127.0.0.1:5555'
+  process.exit 0
+
 hello().catch (error) ->
   if error.code is 'EAGAIN'
     console.error "cannot get five replies: no answer from #{endpoint} within #{seconds} s"

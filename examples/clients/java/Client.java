@@ -17,6 +17,10 @@ public final class Client {
 
     public static void main(String[] arguments) {
         String endpoint = arguments.length > 0 ? arguments[0] : "tcp://127.0.0.1:5555";
+        if (endpoint.equals("-h") || endpoint.equals("--help")) {
+            System.out.println("usage: Client.java [ENDPOINT]        default tcp://127.0.0.1:5555");
+            return;
+        }
         ZMQ.Context context = ZMQ.context(1);
         ZMQ.Socket socket = context.socket(ZMQ.DEALER);
         socket.setReceiveTimeOut(REPLY_MS_MAX);

@@ -30,6 +30,11 @@ async function main() {
   requester.close();
 }
 
+if (["-h", "--help"].includes(endpoint)) {
+  console.log("usage: node client.js [ENDPOINT]        default tcp://127.0.0.1:5555");
+  process.exit(0);
+}
+
 main().catch((error) => {
   if (error.code === "EAGAIN") {
     console.error(`cannot get five replies: no answer from ${endpoint} within ${REPLY_MS_MAX / 1000} s`);

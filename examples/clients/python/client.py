@@ -22,6 +22,9 @@ REPLY_MS_MAX = 5000
 
 
 def main(endpoint="tcp://127.0.0.1:5555"):
+    if endpoint in ("-h", "--help"):
+        print("usage: client.py [ENDPOINT]        default tcp://127.0.0.1:5555")
+        return 0
     socket = zmq.Context.instance().socket(zmq.DEALER)
     socket.rcvtimeo = REPLY_MS_MAX
     # After the last reply, or after a failure, nothing unsent is worth waiting for.
