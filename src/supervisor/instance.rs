@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
+use crate::config::Sandbox;
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
@@ -37,6 +38,8 @@ pub(super) struct Ground {
     /// The limit of open files that the supervisor found, for programs that are not ours.
     pub(super) open_files: Option<OpenFiles>,
     pub(super) listeners: Listeners,
+    /// What a built-in worker does where it cannot have its whole sandbox.
+    pub(super) sandbox: Sandbox,
 }
 
 /// One instance of a service.
@@ -108,7 +111,7 @@ impl Instance {
     pub(super) fn start(&mut self, id: Id, ground: &Ground, ready: &mpsc::Sender<Ready>) -> Result<Pid, InstanceError> {
         self.starts += 1;
         let mut environment = environment::inherited();
-        environment.extend(environment::told(&self.unit, &ground.listeners));
+        environment.extend(environment::told(&self.unit, &ground.listeners, ground.sandbox));
         let (command_socket, pid) = match &self.unit.program {
             Program::Command { arguments } => {
                 let program = spawn::find_program(&arguments[0])?;
@@ -206,7 +209,7 @@ mod tests {
         let script = format!(
             "readlink /proc/$$/fd/$TORUS_COUNTERS_FD > {told}; \
              echo \"$* $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$)) $TORUS_COMMAND_FD\" >> {told}; \
-             echo \"$TORUS_SETTINGS\" >> {told}; \
+             echo \"$TORUS_SETTINGS $TORUS_SANDBOX\" >> {told}; \
              printf 'STATUS=almost' >&$TORUS_COMMAND_FD; printf 'A=1\\nREADY=1' >&$TORUS_COMMAND_FD",
             told = told.display()
         );
@@ -218,6 +221,7 @@ mod tests {
             stdin: fs::File::open("/dev/null").unwrap().into(),
             open_files: None,
             listeners: listeners::bind(Some(&bus)).unwrap(),
+            sandbox: Sandbox::Required,
         };
         let program = Program::Requests { settings };
         let unit = Unit { name: "requests".into(), instance: 1, tier: crate::lifecycle::Tier::Bus, program };
@@ -230,7 +234,7 @@ mod tests {
         let text = fs::read_to_string(&told).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "/memfd:torus-requests-1 (deleted)");
-        assert_eq!(lines[1..], ["worker requests 2 front:back 0 5", "{\"requests\":1}"]);
+        assert_eq!(lines[1..], ["worker requests 2 front:back 0 5", "{\"requests\":1} required"]);
         wait::collect(pid).unwrap();
         fs::remove_file(told).unwrap();
         fs::remove_file(ground.executable).unwrap();
