@@ -213,6 +213,7 @@ fn show_prints_the_file_in_force_with_its_defaults() {
       backoff_ms_min: 100
       backoff_ms_max: 30000
       stop_ms_max: 8000
+      sandbox: best-effort
     "#);
     assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), expected);
     assert_eq!(directory.torus(&["config", "show", "torus.yaml"]).told(), expected);

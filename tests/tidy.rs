@@ -44,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Words that only `sys` may say.
-const WORDS_OF_SYS: [&str; 5] = ["nix", "caps", "systemd", "libc", "unsafe"];
+const WORDS_OF_SYS: [&str; 7] = ["nix", "caps", "systemd", "libc", "seccompiler", "landlock", "unsafe"];
 
 /// Where people keep their files; a path that goes on from here is of one machine only.
 const HOMES: [&str; 3] = ["/home/", "/root/", "/Users/"];

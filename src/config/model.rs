@@ -17,7 +17,7 @@ pub struct Config {
     pub bus: Option<Bus>,
     /// Back-ends and other processes, by name.
     pub services: BTreeMap<String, Service>,
-    /// When and how fast what died is started again, and how long a stop may take.
+    /// When and how fast what died is started again, how long a stop may take, and what a worker must have.
     pub supervisor: RestartPolicy,
 }
 
@@ -146,7 +146,7 @@ pub enum ServiceKind {
     Command(Vec<String>),
 }
 
-/// When and how fast a service that died is started again, and how long a stop may take.
+/// When and how fast a service that died is started again, how long a stop may take, and what a worker must have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RestartPolicy {
     /// Milliseconds of life after which an earlier death is forgotten.
@@ -157,10 +157,47 @@ pub struct RestartPolicy {
     pub backoff_ms_max: u64,
     /// Milliseconds for a whole orderly stop; what still lives then is killed.
     pub stop_ms_max: u64,
+    /// Whether a built-in worker starts where its sandbox cannot be whole.
+    pub sandbox: Sandbox,
+}
+
+/// What a built-in worker does where it cannot have its whole sandbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// It takes what there is, and warns.
+    #[default]
+    BestEffort,
+    /// It ends, and tells what is missing.
+    Required,
+}
+
+impl Sandbox {
+    /// All policies by their names.
+    pub const ALL: [(&'static str, Self); 2] = [("best-effort", Self::BestEffort), ("required", Self::Required)];
+
+    /// The policy of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, policy)| policy)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Required => "required",
+        }
+    }
 }
 
 impl Default for RestartPolicy {
     fn default() -> Self {
-        Self { healthy_after_ms: 1_000, backoff_ms_min: 100, backoff_ms_max: 30_000, stop_ms_max: 8_000 }
+        Self {
+            healthy_after_ms: 1_000,
+            backoff_ms_min: 100,
+            backoff_ms_max: 30_000,
+            stop_ms_max: 8_000,
+            sandbox: Sandbox::BestEffort,
+        }
     }
 }

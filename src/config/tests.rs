@@ -221,6 +221,17 @@ fn a_bound_that_the_file_sets_above_another_is_a_contradiction() {
 }
 
 #[test]
+fn the_sandbox_is_best_effort_or_required() {
+    for (name, policy) in Sandbox::ALL {
+        let text = format!("supervisor: {{sandbox: {name}}}\n{}", service("worker: hello"));
+        assert_eq!(parsed(&text).supervisor.sandbox, policy);
+        assert_eq!(policy.name(), name);
+    }
+    let wrong = problem(&format!("supervisor: {{sandbox: off}}\n{}", service("worker: hello")));
+    assert_eq!(wrong, "torus.yaml:1: supervisor.sandbox: the text \"off\" is not best-effort or required");
+}
+
+#[test]
 fn a_service_runs_a_known_worker_or_a_list_of_texts() {
     for (keys, expected) in [
         ("worker: helo", "one.worker: the text \"helo\" is not a built-in worker; known: hello"),
@@ -268,7 +279,7 @@ fn the_page_lists_every_key_with_its_default() {
     let defaults = Config { bus: Some(bus), ..Config::default() };
     let mut keys = Vec::new();
     leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
-    assert_eq!(keys.len(), 24);
+    assert_eq!(keys.len(), 25);
     for (path, default) in keys {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
         let row = row.unwrap_or_else(|| panic!("{path} has no row"));
@@ -435,10 +446,14 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 }
 
 fn any_policy() -> impl Strategy<Value = RestartPolicy> {
-    prop::array::uniform4(1..=86_400_000u64).prop_map(|[healthy_after_ms, one, other, stop_ms_max]| RestartPolicy {
-        healthy_after_ms,
-        backoff_ms_min: one.min(other),
-        backoff_ms_max: one.max(other),
-        stop_ms_max,
-    })
+    let sandbox = prop_oneof![Just(Sandbox::BestEffort), Just(Sandbox::Required)];
+    (prop::array::uniform4(1..=86_400_000u64), sandbox).prop_map(
+        |([healthy_after_ms, one, other, stop_ms_max], sandbox)| RestartPolicy {
+            healthy_after_ms,
+            backoff_ms_min: one.min(other),
+            backoff_ms_max: one.max(other),
+            stop_ms_max,
+            sandbox,
+        },
+    )
 }

@@ -13,6 +13,7 @@ pub(super) fn between(before: &Config, after: &Config) -> Vec<Change> {
     let (new_units, new_plan) = plan::plan(after);
     // Every process is told where the bus listens.
     let moved = doors(before) != doors(after);
+    let walled = before.supervisor.sandbox != after.supervisor.sandbox;
     let names: BTreeSet<&String> = old_plan.keys().chain(new_plan.keys()).collect();
     let change = |name: &&String| {
         let name = name.as_str();
@@ -22,7 +23,7 @@ pub(super) fn between(before: &Config, after: &Config) -> Vec<Change> {
         let (what, why) = match (both(&old_units, &old_plan), both(&new_units, &new_plan)) {
             (None, Some(_)) => (What::Start, "it is new".to_owned()),
             (Some(_), None) => (What::Stop, "it is no longer there".to_owned()),
-            (Some(old), Some(new)) => of_service(&old, &new, moved)?,
+            (Some(old), Some(new)) => of_service(&old, &new, moved, walled && new.0.program.is_built_in())?,
             (None, None) => return None,
         };
         Some(Change { service: name.to_owned(), what, why })
@@ -36,7 +37,7 @@ pub(super) fn doors(config: &Config) -> Option<(std::net::IpAddr, u16, u16)> {
     bus.requests.as_ref().map(|requests| (bus.bind, requests.front, requests.back))
 }
 
-fn of_service(old: &(Unit, Service), new: &(Unit, Service), moved: bool) -> Option<(What, String)> {
+fn of_service(old: &(Unit, Service), new: &(Unit, Service), moved: bool, walled: bool) -> Option<(What, String)> {
     let mut why = Vec::new();
     let mut note = |changed: bool, what: &str| {
         if changed {
@@ -47,6 +48,7 @@ fn of_service(old: &(Unit, Service), new: &(Unit, Service), moved: bool) -> Opti
     note(old.0.ready != new.0.ready, "ready");
     note(old.0.watchdog != new.0.watchdog, "watchdog");
     note(moved, "where the bus listens");
+    note(walled, "sandbox");
     if !why.is_empty() {
         return Some((What::Restart, format!("changed: {}", why.join(", "))));
     }

@@ -116,6 +116,7 @@ impl Supervisor {
         if let Some(listeners) = listeners {
             self.ground.listeners = listeners;
         }
+        self.ground.sandbox = config.supervisor.sandbox;
         let renewed: BTreeSet<String> = changes.iter().filter(|change| change.renews()).map(Change::name).collect();
         let (units, plan) = plan::plan(&config);
         self.units = units;

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
+use crate::config::Sandbox;
 
 /// Meant for this process (by its service manager), or ours to give: never passed on as found.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
@@ -19,6 +20,7 @@ const OWN: [&str; 15] = [
     "TORUS_COMMAND_FD",
     "TORUS_COUNTERS_FD",
     "TORUS_SETTINGS",
+    "TORUS_SANDBOX",
     "TORUS_SERVICE",
     "TORUS_INSTANCE",
     "TORUS_REQUESTS_FRONT",
@@ -30,8 +32,8 @@ pub(super) fn inherited() -> Vec<(OsString, OsString)> {
     env::vars_os().filter(|(name, _)| !OWN.iter().any(|own| name == own)).collect()
 }
 
-/// What a child is told, whatever it is: its name, and where the bus listens.
-pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners) -> Vec<(OsString, OsString)> {
+/// What a child is told: its name, and where the bus listens; a built-in worker, whether it must have its sandbox.
+pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners, sandbox: Sandbox) -> Vec<(OsString, OsString)> {
     let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", number.to_string())];
     if let Some(requests) = &listeners.requests {
         told.push(pair("TORUS_REQUESTS_FRONT", requests.front.reachable()));
@@ -39,6 +41,9 @@ pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners) -> Vec<(OsSt
     }
     if let Program::Requests { settings } = &unit.program {
         told.push(pair("TORUS_SETTINGS", settings));
+    }
+    if unit.program.is_built_in() {
+        told.push(pair("TORUS_SANDBOX", sandbox.name()));
     }
     told
 }

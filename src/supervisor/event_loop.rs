@@ -154,10 +154,8 @@ impl Supervisor {
             Word::Ready => self.take(HouseEvent::Ready(id)),
             Word::Alive => self.take(HouseEvent::Alive(id)),
             Word::Says(text) => instance.says = Some(text),
-            Word::Warns(text) => {
-                tracing::warn!(service = instance.unit.name, instance = instance.number, %pid, "{text}");
-                instance.warnings.push(text);
-            }
+            // It has logged that itself.
+            Word::Warns(text) => instance.warnings.push(text),
             Word::Probe(words, answer) => self.probes.begin(pid, &words, answer, &self.ground),
         }
     }

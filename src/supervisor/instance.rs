@@ -15,6 +15,7 @@ use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
 use super::words::{Ears, Source, Told};
+use crate::config::Sandbox;
 use crate::config::life::ReadyBy;
 use crate::control::LastExit;
 use crate::lifecycle::Id;
@@ -34,6 +35,8 @@ pub(super) struct Ground {
     /// The limit of open files that the supervisor found, for programs that are not ours.
     pub(super) open_files: Option<OpenFiles>,
     pub(super) listeners: Listeners,
+    /// What a built-in worker does where it cannot have its whole sandbox.
+    pub(super) sandbox: Sandbox,
 }
 
 /// One instance of a service.
@@ -113,7 +116,7 @@ impl Instance {
         self.starts += 1;
         (self.says, self.warnings) = (None, Vec::new());
         let mut environment = environment::inherited();
-        environment.extend(environment::told(&self.unit, self.number, &ground.listeners));
+        environment.extend(environment::told(&self.unit, self.number, &ground.listeners, ground.sandbox));
         let (sources, pid) = match &self.unit.program {
             Program::Command { arguments } => self.start_command(arguments, environment, ground)?,
             program @ (Program::Requests { .. } | Program::Worker { .. }) => {
@@ -229,7 +232,7 @@ mod tests {
         let script = format!(
             "readlink /proc/$$/fd/$TORUS_COUNTERS_FD > {told}; \
              echo \"$* $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID - $$)) $TORUS_COMMAND_FD\" >> {told}; \
-             echo \"$TORUS_SETTINGS\" >> {told}; \
+             echo \"$TORUS_SETTINGS $TORUS_SANDBOX\" >> {told}; \
              printf 'STATUS=almost' >&$TORUS_COMMAND_FD; printf 'A=1\\nREADY=1' >&$TORUS_COMMAND_FD",
             told = told.display()
         );
@@ -241,6 +244,7 @@ mod tests {
             stdin: fs::File::open("/dev/null").unwrap().into(),
             open_files: None,
             listeners: listeners::bind(Some(&bus)).unwrap(),
+            sandbox: Sandbox::Required,
         };
         let mut unit = plan::plan(&Config { bus: Some(bus), ..Config::default() }).0.remove("requests").unwrap();
         unit.program = Program::Requests { settings };
@@ -255,7 +259,7 @@ mod tests {
         let text = fs::read_to_string(&told).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "/memfd:torus-requests-1 (deleted)");
-        assert_eq!(lines[1..], ["worker requests 2 front:back 0 5", "{\"requests\":1}"]);
+        assert_eq!(lines[1..], ["worker requests 2 front:back 0 5", "{\"requests\":1} required"]);
         wait::collect(pid).unwrap();
         fs::remove_file(told).unwrap();
         fs::remove_file(ground.executable).unwrap();

@@ -93,7 +93,8 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
         // The control socket first: that another torus runs here says more than that its ports are taken.
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
-        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners };
+        let sandbox = options.config.supervisor.sandbox;
+        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox };
         event_loop::Supervisor::new(options.config, options.file, ground)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)

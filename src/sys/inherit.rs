@@ -10,6 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, recv, send};
 
+/// Bytes of a warning's line.
+const WARNING_BYTES_MAX: usize = 1024;
+
 /// The listening sockets that were passed (`LISTEN_FDS`), with their names (`LISTEN_FDNAMES`), in order.
 pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
     let passed = systemd::daemon::listen_fds_with_names()?;
@@ -48,6 +51,19 @@ impl CommandSocket {
         Ok(())
     }
 
+    /// Tells the supervisor what users should know, as a line of its own kind among those of sd_notify(3):
+    /// `X_TORUS_WARNING=...`. Line ends become blanks; what is longer than a packet may be is cut.
+    pub fn warn(&self, warning: &str) -> io::Result<()> {
+        let mut line = format!("X_TORUS_WARNING={}", warning.replace(['\n', '\r'], " "));
+        let mut length = line.len().min(WARNING_BYTES_MAX);
+        while !line.is_char_boundary(length) {
+            length -= 1;
+        }
+        line.truncate(length);
+        send(self.0.as_raw_fd(), line.as_bytes(), MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+
     /// Has [`CommandSocket::is_ended`] return at once.
     pub(super) fn set_nonblocking(&self) -> io::Result<()> {
         fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -81,4 +97,26 @@ fn take(fd: RawFd) -> io::Result<OwnedFd> {
     fcntl(open, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     // SAFETY: it is open, it was passed for us to take, and each is taken once, as the module says.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn a_warning_is_one_line_of_bounded_length() {
+        let (theirs, ours) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let command = CommandSocket::new(ours);
+        let mut packet = [0; 2 * WARNING_BYTES_MAX];
+        let mut told = |warning: &str| {
+            command.warn(warning).unwrap();
+            let length = recv(theirs.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
+            String::from_utf8(packet[..length].to_vec()).unwrap()
+        };
+        assert_eq!(told("no\nREADY=1"), "X_TORUS_WARNING=no READY=1");
+        assert_eq!(told(&"ä".repeat(WARNING_BYTES_MAX)).len(), WARNING_BYTES_MAX);
+    }
 }

@@ -1,5 +1,5 @@
-//! The only module that names nix, caps, systemd, libc or unsafe. It decides nothing: each function does one thing to
-//! the machine and says plainly what failed.
+//! The only module that names nix, caps, systemd, libc, seccompiler, landlock or unsafe. It decides nothing: each function
+//! does one thing to the machine and says plainly what failed.
 
 pub mod counters;
 pub mod identity;
@@ -11,6 +11,7 @@ pub mod notify;
 pub mod poller;
 pub mod privileges;
 pub mod runtime;
+pub mod sandbox;
 pub mod signals;
 pub mod spawn;
 pub mod stop;

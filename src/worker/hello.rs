@@ -4,14 +4,16 @@
 //! then after pauses that grow: the supervisor keeps the bus's port open while the requests worker is restarted.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{WorkerError, system};
+use super::{Kind, WorkerError, sandbox, system};
 use crate::sys::inherit::CommandSocket;
 use crate::sys::net;
+use crate::sys::sandbox::Profile;
 use crate::wire::{Frames, Limits, Session, SocketType, Step, push_frame};
 
+const KIND: Kind = Kind::Hello;
 const REPLY: &[u8] = b"World";
 /// Where back-ends connect when no bus of the same supervisor says otherwise.
 const DEFAULT_BACK: &str = "tcp://127.0.0.1:5556";
@@ -25,10 +27,14 @@ const LIMITS: Limits =
 pub(super) fn run(command: &CommandSocket) -> Result<(), WorkerError> {
     let back = std::env::var("TORUS_REQUESTS_BACK").unwrap_or_else(|_| DEFAULT_BACK.to_owned());
     let address = back.strip_prefix("tcp://").unwrap_or(&back);
+    // Looking a name up takes files and other sockets, which there are none of in the sandbox.
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(system("find the bus's address"))?.collect();
+    let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
+    sandbox::enter(KIND, Profile::BackEnd { bus: &ports }, command)?;
     let (mut pause, mut told_waiting, mut told_ready) = (Duration::ZERO, false, false);
     loop {
         std::thread::sleep(pause);
-        let mut bus = match Bus::connect(address) {
+        let mut bus = match Bus::connect(&addresses) {
             Ok(bus) => bus,
             Err(cause) => {
                 if !told_ready && !std::mem::replace(&mut told_waiting, true) {
@@ -59,8 +65,8 @@ struct Bus {
 }
 
 impl Bus {
-    fn connect(address: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let stream = TcpStream::connect(addresses)?;
         stream.set_nodelay(true)?;
         net::probe_half_open(&stream, 10_000, 30_000)?;
         let mut output = Vec::new();

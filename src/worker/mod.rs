@@ -1,10 +1,11 @@
 //! The worker processes: each is `torus worker KIND`, started by the supervisor, which it knows by what it inherits.
 //!
-//! What every worker does alike is here: it gives up its privileges and maps its counters. What it serves is in the
-//! file of its kind.
+//! What every worker does alike is here: it gives up its privileges, maps its counters and enters its sandbox. What it
+//! serves is in the file of its kind.
 
 mod hello;
 mod requests;
+mod sandbox;
 
 use std::fmt::{self, Display};
 use std::io;
@@ -45,6 +46,17 @@ pub enum WorkerError {
         kind: Kind,
         /// Why.
         cause: String,
+    },
+    /// Its sandbox is not whole, and it must be.
+    #[error(
+        "worker {kind} cannot have its whole sandbox, which supervisor.sandbox requires: {missing}\n\
+         hint: docs/security.md says what kernel and container must give; with best-effort the worker goes without"
+    )]
+    Sandbox {
+        /// Which worker.
+        kind: Kind,
+        /// What this place does not give.
+        missing: String,
     },
     /// The counters' memory.
     #[error(transparent)]

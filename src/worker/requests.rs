@@ -3,12 +3,13 @@
 use serde::Deserialize;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::{Kind, WorkerError, counters, system};
+use super::{Kind, WorkerError, counters, sandbox, system};
 use crate::broker::Peers;
 use crate::broker::requests::{BACK_BYTES_MORE, BACK_PARTS_MORE, Counts, Requests, Settings};
 use crate::config;
 use crate::sys::inherit::{self, CommandSocket};
 use crate::sys::limits;
+use crate::sys::sandbox::Profile;
 use crate::sys::stop::Stop;
 use crate::transport::{self, OpenDoor, Options};
 use crate::wire::{self, SocketType};
@@ -46,6 +47,7 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     let options = options(&limits, connections_max);
 
     let stop = Stop::new(&command).map_err(system("listen for signals"))?;
+    sandbox::enter(KIND, Profile::Bus, &command)?;
     command.ready().map_err(system("tell its supervisor that it is ready"))?;
     transport::serve(core, doors, options, counts, &stop).map_err(system("serve its sockets"))
 }

@@ -6,9 +6,9 @@ mod circles;
 mod life;
 mod services;
 
-use super::fields::{Fields, Problems};
+use super::fields::{Fields, Problems, found};
 use super::tree::{Node, Value};
-use super::{Config, Problem, RestartPolicy};
+use super::{Config, Problem, RestartPolicy, Sandbox};
 use bound::{Bound, milliseconds};
 
 /// Makes a configuration of a document, or tells all that is wrong with it, in the order of lines.
@@ -44,6 +44,26 @@ fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
     min.at_most(&max, problems);
     let healthy_after_ms = milliseconds(&mut fields, "healthy_after_ms", 1, default.healthy_after_ms, problems);
     let stop_ms_max = milliseconds(&mut fields, "stop_ms_max", 1, default.stop_ms_max, problems);
+    let sandbox = sandbox(&mut fields, problems);
     fields.finish(problems);
-    RestartPolicy { healthy_after_ms, backoff_ms_min: min.given.value, backoff_ms_max: max.given.value, stop_ms_max }
+    RestartPolicy {
+        healthy_after_ms,
+        backoff_ms_min: min.given.value,
+        backoff_ms_max: max.given.value,
+        stop_ms_max,
+        sandbox,
+    }
+}
+
+fn sandbox(fields: &mut Fields<'_>, problems: &mut Problems) -> Sandbox {
+    let Some(node) = fields.take("sandbox") else { return Sandbox::default() };
+    let policy = match &node.value {
+        Value::Text(name) => Sandbox::of_name(name),
+        _ => None,
+    };
+    policy.unwrap_or_else(|| {
+        let known = Sandbox::ALL.map(|(name, _)| name).join(" or ");
+        problems.add(node.line, fields.path("sandbox"), format!("{} is not {known}", found(&node.value)));
+        Sandbox::default()
+    })
 }
