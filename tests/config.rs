@@ -142,6 +142,9 @@ fn show_prints_the_file_in_force_with_its_defaults() {
         - sleep
         - "60"
         instances: 1
+        no_new_privs: false
+        clear_environment: false
+        sandbox: preferred
     supervisor:
       healthy_after_ms: 1000
       backoff_ms_min: 100

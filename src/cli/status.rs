@@ -54,6 +54,7 @@ fn table(status: &Status) -> String {
     let header = ["SERVICE", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT"].map(str::to_owned);
     let rows: Vec<[String; 7]> = std::iter::once(header).chain(status.services.iter().map(row)).collect();
     text.push_str(&aligned(&rows));
+    text.push_str(&warnings(&status.services));
     for (worker, counters) in &status.counters {
         let _ = writeln!(text, "\n{}", escape::line(worker));
         text.push_str(&grouped(counters));
@@ -76,6 +77,16 @@ fn row(service: &ServiceStatus) -> [String; 7] {
         or_dash(service.last_exit.as_ref().map(ToString::to_string)),
     ]
     .map(|cell| escape::line(&cell))
+}
+
+/// What services do without, a line each.
+fn warnings(services: &[ServiceStatus]) -> String {
+    let lines = services.iter().flat_map(|service| {
+        let line = |warning: &String| format!("{}/{}: {warning}", service.name, service.instance);
+        service.warnings.iter().map(line)
+    });
+    let lines: String = lines.map(|line| format!("  {}\n", escape::line(&line))).collect();
+    if lines.is_empty() { lines } else { format!("\nwarnings\n{lines}") }
 }
 
 fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
@@ -158,6 +169,7 @@ mod tests {
             uptime_ms: pid.map(|_| 312_000),
             restarts,
             last_exit,
+            warnings: Vec::new(),
         };
         let counters = [
             ("backends", 2),
@@ -221,10 +233,12 @@ mod tests {
             uptime_ms: None,
             restarts: 0,
             last_exit: Some(LastExit::NotStarted("no\rpe".into())),
+            warnings: vec!["wa\nrn".into()],
         };
         let cells = row(&service);
         assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));
         assert!(cells[6].contains(r"no\rpe"), "{}", cells[6]);
+        assert_eq!(warnings(&[service]), "\nwarnings\n  na\\u{1b}me/1: wa\\nrn\n");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confine;
+
 /// A whole, valid configuration. It replaces the embedded default wholly: only what it names runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -128,6 +130,9 @@ pub struct Service {
     pub kind: ServiceKind,
     /// How many processes of it, at least 1.
     pub instances: u32,
+    /// What it may do and have.
+    #[serde(flatten)]
+    pub confine: Confine,
 }
 
 /// What a service runs.

@@ -39,7 +39,7 @@ fn limits(keys: &str) -> String {
 
 #[test]
 fn the_embedded_default_is_requests_on_loopback_and_two_hellos() {
-    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2 };
+    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2, confine: Confine::default() };
     let expected = Config {
         bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
         services: BTreeMap::from([("hello".into(), hello)]),
@@ -56,7 +56,7 @@ fn a_file_runs_only_what_it_names() {
     let services_only = parsed(&service("command: [sleep, \"60\"], instances: 3"));
     assert_eq!(services_only.bus, None);
     let command = ServiceKind::Command(vec!["sleep".into(), "60".into()]);
-    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3 });
+    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3, confine: Confine::default() });
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn any_service() -> impl Strategy<Value = Service> {
     let command = ("\\PC{1,100}", prop::collection::vec("[^\\x00]{0,100}", 0..4))
         .prop_map(|(program, arguments)| ServiceKind::Command(std::iter::once(program).chain(arguments).collect()));
     let kind = prop_oneof![Just(ServiceKind::Worker("hello".into())), command];
-    (kind, 1..=1000u32).prop_map(|(kind, instances)| Service { kind, instances })
+    (kind, 1..=1000u32).prop_map(|(kind, instances)| Service { kind, instances, confine: Confine::default() })
 }
 
 fn any_bus() -> impl Strategy<Value = Bus> {

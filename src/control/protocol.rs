@@ -87,6 +87,9 @@ pub struct ServiceStatus {
     pub restarts: u64,
     /// How its last process ended, if one has.
     pub last_exit: Option<LastExit>,
+    /// What its last start did without, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How a process ended.

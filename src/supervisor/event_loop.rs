@@ -161,6 +161,7 @@ impl Supervisor {
             // What it started and left behind must not stand in the way of its successor.
             signals::kill_group(pid);
             let instance = &mut self.instances[id];
+            instance.kill_cgroup();
             instance.process = None;
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),
@@ -220,6 +221,7 @@ impl Supervisor {
             uptime_ms: instance.process.as_ref().map(|process| ms_since(process.since)),
             restarts: instance.starts.saturating_sub(1),
             last_exit: instance.last_exit.clone(),
+            warnings: instance.warnings.clone(),
         });
         Status {
             version: VERSION,

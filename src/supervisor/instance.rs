@@ -1,7 +1,8 @@
 //! One instance as the supervisor has it: its process while it has one, and what outlives its processes.
 //!
 //! A built-in worker inherits, from descriptor 3 on: its listening sockets (by the convention of sd_listen_fds(3)), a
-//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none.
+//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none of
+//! these. Secrets come after them.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,16 +14,18 @@ use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::confine::{Outfit, OutfitError};
 use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
+use crate::sys::cgroup::{Cgroups, Group};
 use crate::sys::counters::{self, Counters, CountersError};
 use crate::sys::limits::OpenFiles;
 use crate::sys::notify;
-use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError};
+use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError, Started};
 
 /// Bytes of one packet on a command socket; what is longer is cut.
 const PACKET_BYTES_MAX: usize = 4096;
@@ -37,6 +40,7 @@ pub(super) struct Ground {
     /// The limit of open files that the supervisor found, for programs that are not ours.
     pub(super) open_files: Option<OpenFiles>,
     pub(super) listeners: Listeners,
+    pub(super) cgroups: Cgroups,
 }
 
 /// One instance of a service.
@@ -49,7 +53,11 @@ pub(super) struct Instance {
     /// The process that it has or had last, for the log.
     pub(super) last_pid: Option<Pid>,
     pub(super) last_exit: Option<LastExit>,
+    /// What its last start did without, in sentences.
+    pub(super) warnings: Vec<String>,
     counters: Option<CountersMemory>,
+    /// Its cgroup, which outlives its processes.
+    group: Option<Group>,
 }
 
 /// A living process.
@@ -76,6 +84,8 @@ pub(super) enum InstanceError {
     #[error("cannot make its command socket: {0}")]
     CommandSocket(io::Error),
     #[error(transparent)]
+    Outfit(#[from] OutfitError),
+    #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
 
@@ -96,7 +106,16 @@ impl Instance {
         } else {
             None
         };
-        Ok(Self { unit, starts: 0, process: None, last_pid: None, last_exit: None, counters })
+        Ok(Self {
+            unit,
+            starts: 0,
+            process: None,
+            last_pid: None,
+            last_exit: None,
+            warnings: Vec::new(),
+            counters,
+            group: None,
+        })
     }
 
     /// The counters at this instant.
@@ -107,26 +126,32 @@ impl Instance {
     /// Starts a process. A built-in worker's readiness comes by `ready`.
     pub(super) fn start(&mut self, id: Id, ground: &Ground, ready: &mpsc::Sender<Ready>) -> Result<Pid, InstanceError> {
         self.starts += 1;
-        let mut environment = environment::inherited();
+        let name = format!("{}-{}", self.unit.name, self.unit.instance);
+        let outfit = Outfit::new(&self.unit.confine, &name, &ground.cgroups, self.group.take())?;
+        let mut environment = outfit.environment.clone();
         environment.extend(environment::told(&self.unit, &ground.listeners));
-        let (command_socket, pid) = match &self.unit.program {
+        let mut descriptors = Vec::new();
+        let (command_socket, started) = match &self.unit.program {
             Program::Command { arguments } => {
                 let program = spawn::find_program(&arguments[0])?;
-                let pid = spawn::spawn(&Command {
+                outfit.hand_secrets(FIRST_DESCRIPTOR, &mut descriptors, &mut environment);
+                let started = spawn::spawn(&Command {
                     program: &program,
                     arguments,
-                    environment,
+                    environment: environment::last_wins(environment),
                     stdin: ground.stdin.as_fd(),
-                    descriptors: Vec::new(),
+                    descriptors,
                     listen_pid: false,
                     open_files: ground.open_files,
+                    confined: &outfit.confined,
+                    entrances: outfit.entrances(),
                 })?;
-                (None, pid)
+                (None, started)
             }
             program @ (Program::Requests { .. } | Program::Worker { .. }) => {
                 let (ours, theirs) = notify::command_pair().map_err(InstanceError::CommandSocket)?;
                 let ours = UnixDatagram::from_std(ours).map_err(InstanceError::CommandSocket)?;
-                let mut descriptors = listening_sockets(program, &ground.listeners);
+                descriptors.extend(listening_sockets(program, &ground.listeners));
                 let listens = !descriptors.is_empty();
                 if listens {
                     environment.push(pair("LISTEN_FDS", descriptors.len().to_string()));
@@ -137,21 +162,44 @@ impl Instance {
                     environment.push(pair(name, (FIRST_DESCRIPTOR + descriptors.len() as i32).to_string()));
                     descriptors.push(fd);
                 }
+                outfit.hand_secrets(FIRST_DESCRIPTOR, &mut descriptors, &mut environment);
                 let arguments = ["torus", "worker", program.kind()].map(OsString::from);
-                let pid = spawn::spawn(&Command {
+                let started = spawn::spawn(&Command {
                     program: &ground.executable,
                     arguments: &arguments,
-                    environment,
+                    environment: environment::last_wins(environment),
                     stdin: ground.stdin.as_fd(),
                     descriptors,
                     listen_pid: listens,
                     open_files: None,
+                    confined: &outfit.confined,
+                    entrances: outfit.entrances(),
                 })?;
-                (Some(tokio::spawn(wait_until_ready(ours, (id, pid), ready.clone())).abort_handle()), pid)
+                let word = (id, started.pid);
+                (Some(tokio::spawn(wait_until_ready(ours, word, ready.clone())).abort_handle()), started)
             }
         };
+        let Started { pid, warnings } = started;
+        let Outfit { confined, group, .. } = outfit;
+        self.group = group;
+        self.note(confined.warnings.into_iter().chain(warnings).collect());
         self.process = Some(Process { pid, since: Instant::now(), command: command_socket });
         Ok(pid)
+    }
+
+    /// Ends what its process left behind in its cgroup, if it has one.
+    pub(super) fn kill_cgroup(&self) {
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+    }
+
+    /// Remembers what the process does without; told in the log when it is news.
+    fn note(&mut self, warnings: Vec<String>) {
+        for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
+            tracing::warn!(service = self.unit.name, instance = self.unit.instance, "{warning}");
+        }
+        self.warnings = warnings;
     }
 }
 
@@ -185,7 +233,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Bus, Requests};
+    use crate::config::{Bus, Confine, Requests};
     use crate::supervisor::listeners;
     use crate::sys::wait;
 
@@ -218,9 +266,16 @@ mod tests {
             stdin: fs::File::open("/dev/null").unwrap().into(),
             open_files: None,
             listeners: listeners::bind(Some(&bus)).unwrap(),
+            cgroups: Cgroups::default(),
         };
         let program = Program::Requests { settings };
-        let unit = Unit { name: "requests".into(), instance: 1, tier: crate::lifecycle::Tier::Bus, program };
+        let unit = Unit {
+            name: "requests".into(),
+            instance: 1,
+            tier: crate::lifecycle::Tier::Bus,
+            program,
+            confine: Confine::default(),
+        };
         let mut instance = Instance::new(unit).unwrap();
         let (ready, mut words) = mpsc::channel(1);
         let pid = instance.start(7, &ground, &ready).unwrap();

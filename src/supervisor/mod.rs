@@ -5,6 +5,7 @@
 //! no line of a service's output, and while nothing happens it does not wake up. Workers are met only at their argument
 //! vector, environment and inherited descriptors; see `instance`.
 
+mod confine;
 mod environment;
 mod event_loop;
 mod instance;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
+use crate::sys::cgroup::Cgroups;
 use crate::sys::{identity, limits, spawn};
 
 pub use listeners::ListenError;
@@ -69,6 +71,8 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<(), StartError> 
     let open_files = limits::raise_open_files()
         .inspect_err(|cause| tracing::warn!("cannot raise the limit of open files: {cause}"))
         .ok();
+    let limited = options.config.services.values().map(|service| confine::cgroup_limits(&service.confine.cgroup));
+    let cgroups = Cgroups::prepare(&limited.collect::<Vec<_>>());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,7 +82,7 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<(), StartError> 
         // The control socket first: that another torus runs here says more than that its ports are taken.
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
-        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners };
+        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, cgroups };
         event_loop::Supervisor::new(&options.config, ground)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)

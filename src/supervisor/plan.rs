@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use serde::Serialize;
 
-use crate::config::{Bus, Config, Limits, Requests, RestartPolicy, ServiceKind};
+use crate::config::{Bus, Config, Confine, Limits, Requests, RestartPolicy, ServiceKind};
 use crate::lifecycle::{Policy, Tier};
 
 /// One process that is to run.
@@ -15,6 +15,7 @@ pub(super) struct Unit {
     pub(super) instance: u32,
     pub(super) tier: Tier,
     pub(super) program: Program,
+    pub(super) confine: Confine,
 }
 
 /// What a unit runs.
@@ -51,7 +52,7 @@ impl Program {
 pub(super) fn units(config: &Config) -> Vec<Unit> {
     let requests = config.bus.iter().filter_map(|Bus { requests, limits, .. }| {
         let program = Program::Requests { settings: settings(requests.as_ref()?, limits) };
-        Some(Unit { name: "requests".into(), instance: 1, tier: Tier::Bus, program })
+        Some(Unit { name: "requests".into(), instance: 1, tier: Tier::Bus, program, confine: Confine::default() })
     });
     let services = config.services.iter().flat_map(|(name, service)| {
         let program = match &service.kind {
@@ -63,6 +64,7 @@ pub(super) fn units(config: &Config) -> Vec<Unit> {
             instance,
             tier: Tier::Service,
             program: program.clone(),
+            confine: service.confine.clone(),
         })
     });
     requests.chain(services).collect()
@@ -98,8 +100,18 @@ mod tests {
         let config = Config {
             bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
             services: [
-                ("echo".into(), Service { kind: ServiceKind::Command(vec!["cat".into()]), instances: 1 }),
-                ("hello".into(), Service { kind: ServiceKind::Worker("hello".into()), instances: 2 }),
+                (
+                    "echo".into(),
+                    Service {
+                        kind: ServiceKind::Command(vec!["cat".into()]),
+                        instances: 1,
+                        confine: Confine::default(),
+                    },
+                ),
+                (
+                    "hello".into(),
+                    Service { kind: ServiceKind::Worker("hello".into()), instances: 2, confine: Confine::default() },
+                ),
             ]
             .into(),
             ..Config::default()

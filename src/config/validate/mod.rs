@@ -2,6 +2,7 @@
 
 mod bound;
 mod bus;
+mod confine;
 mod services;
 
 use super::fields::{Fields, Problems};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::confine::confine;
 use crate::config::fields::{Fields, Problems, entries, found, join};
 use crate::config::tree::{Node, Value};
 use crate::config::{Service, ServiceKind};
@@ -51,8 +52,9 @@ fn service(path: &str, line: u64, node: &Node, problems: &mut Problems) -> Optio
             None
         }
     };
+    let confine = confine(&mut fields, problems);
     fields.finish(problems);
-    Some(Service { kind: kind?, instances })
+    Some(Service { kind: kind?, instances, confine })
 }
 
 fn worker(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
