@@ -320,7 +320,64 @@ fn any_service() -> impl Strategy<Value = Service> {
     let command = ("\\PC{1,100}", prop::collection::vec("[^\\x00]{0,100}", 0..4))
         .prop_map(|(program, arguments)| ServiceKind::Command(std::iter::once(program).chain(arguments).collect()));
     let kind = prop_oneof![Just(ServiceKind::Worker("hello".into())), command];
-    (kind, 1..=1000u32).prop_map(|(kind, instances)| Service { kind, instances, confine: Confine::default() })
+    (kind, 1..=1000u32, any_confine()).prop_map(|(kind, instances, confine)| Service { kind, instances, confine })
+}
+
+fn any_confine() -> impl Strategy<Value = Confine> {
+    let name = || prop_oneof!["[a-z_][a-z0-9_-]{0,31}", (0..u32::MAX).prop_map(|number| number.to_string())];
+    let names = || prop::option::of(prop::collection::vec(name(), 0..3));
+    let capability = prop::sample::select(CAPABILITIES.to_vec()).prop_map(str::to_owned);
+    let amount = prop_oneof![(0..=i64::MAX as u64).prop_map(Amount::Number), Just(Amount::Unlimited)];
+    let limit = (amount.clone(), amount, 0..3u8).prop_map(|(one, other, ends)| Limit {
+        soft: (ends != 0).then_some(one.min(other)),
+        hard: (ends != 1).then_some(one.max(other)),
+    });
+    let resource = prop::sample::select(Resource::ALL.map(|(resource, _)| resource).to_vec());
+    let path = || "/[^\\x00]{0,20}";
+    let identity = (prop::option::of(name()), prop::option::of(name()), names());
+    let rights = (
+        prop::option::of(prop::collection::vec(capability, 0..3)),
+        any::<bool>(),
+        prop::collection::btree_map(resource, limit, 0..4),
+        prop::option::of(-20..=19),
+        prop::option::of(-1000..=1000),
+    );
+    let place = (prop::option::of((0..=0o777u32).prop_map(Umask)), prop::option::of(path()), any::<bool>());
+    let given = (
+        prop::collection::vec(path(), 0..3),
+        prop::collection::btree_map("[A-Z][A-Za-z0-9_.-]{0,9}", "[^\\x00]{0,50}", 0..4),
+        // No name that a variable above could be told by.
+        prop::collection::btree_map("[a-z_]{1,9}", path(), 0..3),
+    );
+    let count = || prop::option::of(1..=4_194_304u32);
+    let cgroup = (prop::option::of(1..=1u64 << 40), prop::option::of(1..=100_000u32), count());
+    (identity, rights, place, given, cgroup, any::<bool>()).prop_map(
+        |(identity, rights, place, given, cgroup, required)| {
+            let (user, group, supplementary_groups) = identity;
+            let (capabilities, no_new_privs, limits, nice, oom_score_adj) = rights;
+            let (umask, directory, clear_environment) = place;
+            let (environment_files, environment, secrets) = given;
+            let (memory_bytes_max, cpu_percent_max, pids_max) = cgroup;
+            Confine {
+                user,
+                group,
+                supplementary_groups,
+                capabilities,
+                no_new_privs,
+                limits,
+                nice,
+                oom_score_adj,
+                umask,
+                directory,
+                clear_environment,
+                environment_files,
+                environment,
+                secrets,
+                cgroup: CgroupLimits { memory_bytes_max, cpu_percent_max, pids_max },
+                sandbox: if required { Sandbox::Required } else { Sandbox::Preferred },
+            }
+        },
+    )
 }
 
 fn any_bus() -> impl Strategy<Value = Bus> {

@@ -481,4 +481,40 @@ mod tests {
         ];
         assert_eq!(groups.group("a-1", &limits).warnings, expected);
     }
+    #[test]
+    fn a_group_is_killed_whole_whatever_its_members_did_and_then_removed() {
+        let read = |path| fs::read_to_string(path).unwrap();
+        let found = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        // Where there is no cgroup, or none that we may change, that is told.
+        for hierarchy in
+            found.iter().filter(|hierarchy| hierarchy.generation == Generation::Two || hierarchy.has("pids"))
+        {
+            let directory = hierarchy.own.join(format!("torus-unit-{}", getpid()));
+            if let Err(reason) = make(&directory) {
+                assert!(reason.starts_with("cannot make "), "{reason}");
+                continue;
+            }
+            let inner = directory.join("inner");
+            make(&inner).unwrap();
+            let script =
+                "echo 0 > $0/cgroup.procs; setsid sleep 1000 & echo 0 > $0/inner/cgroup.procs; exec sleep 1000";
+            let mut child = std::process::Command::new("sh").args(["-c", script]).arg(&directory).spawn().unwrap();
+            while !read_inner(&inner).contains(&child.id().to_string()) {
+                thread::sleep(REMOVE_PAUSE);
+            }
+            let group = Group { directories: vec![directory.clone()], warnings: Vec::new() };
+            assert_eq!(group.members().len(), 2, "{}", directory.display());
+            group.kill();
+            child.wait().unwrap();
+            while fs::remove_dir(&inner).is_err() {
+                thread::sleep(REMOVE_PAUSE);
+            }
+            drop(group);
+            assert!(!directory.exists(), "{}", directory.display());
+        }
+    }
+
+    fn read_inner(inner: &Path) -> String {
+        fs::read_to_string(inner.join("cgroup.procs")).unwrap()
+    }
 }

@@ -202,6 +202,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+    use crate::sys::limits::Resource;
 
     /// What `script` prints when a shell runs it as a child of ours; descriptor 4 is the pipe to here.
     fn output_of(script: &str, environment: &[(&str, &str)], listen_pid: bool) -> (Pid, String) {
@@ -280,5 +281,55 @@ mod tests {
         assert_eq!(error.to_string(), "cannot execute /does/not/exist: ENOENT: No such file or directory");
         assert!(matches!(attempt("/bin/sh", "a\0b"), Err(SpawnError::Nul)));
         assert!(matches!(find_program("no-such-program".as_ref()), Err(SpawnError::NotFound(_))));
+    }
+    #[test]
+    fn what_a_child_goes_without_is_a_sentence_or_under_a_required_sandbox_an_error() {
+        let null = File::open("/dev/null").unwrap();
+        // More open files than any kernel has.
+        let limit = Limit { resource: Resource::OpenFiles, soft: None, hard: Some(1 << 40) };
+        let attempt = |confined: &Confined| {
+            spawn(&Command {
+                program: Path::new("/bin/true"),
+                arguments: &[OsString::from("true")],
+                environment: Vec::new(),
+                stdin: null.as_fd(),
+                descriptors: Vec::new(),
+                listen_pid: false,
+                open_files: None,
+                confined,
+                entrances: vec![null.as_fd()],
+            })
+        };
+        let mut confined = Confined { limits: vec![limit], ..Confined::default() };
+        let started = attempt(&confined).unwrap();
+        wait::collect(started.pid).unwrap();
+        let expected = [
+            "cannot put into its cgroup the process of /bin/true: Bad file number",
+            "cannot set the limit of open files (soft -, hard 1099511627776) for /bin/true: Operation not permitted",
+        ];
+        assert_eq!(started.warnings, expected);
+        confined.sandbox_required = true;
+        let expected = "cannot put into its cgroup the process of /bin/true: EBADF: Bad file number";
+        assert_eq!(attempt(&confined).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn a_user_who_cannot_be_reached_is_an_error_that_names_whom_and_what() {
+        let null = File::open("/dev/null").unwrap();
+        // The number that means "as it is" to setresuid(2) is none to setgroups(2): no kernel accepts it.
+        let confined = Confined { groups: Some(vec![u32::MAX]), uid: Some(65_532), ..Confined::default() };
+        let error = spawn(&Command {
+            program: Path::new("/bin/true"),
+            arguments: &[OsString::from("true")],
+            environment: Vec::new(),
+            stdin: null.as_fd(),
+            descriptors: Vec::new(),
+            listen_pid: false,
+            open_files: None,
+            confined: &confined,
+            entrances: Vec::new(),
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("cannot set the supplementary groups for /bin/true: E"), "{error}");
     }
 }
