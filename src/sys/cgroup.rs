@@ -308,7 +308,11 @@ fn move_aside(own: &Path, directory: &Path) -> Result<(), String> {
 fn enable(own: &Path, directory: &Path, controller: Controller) -> Result<(), String> {
     let word = format!("+{}", controller.name());
     for directory in [own, directory] {
-        write(&directory.join("cgroup.subtree_control"), &word)?;
+        let busy = |reason: String| match reason.ends_with("busy") {
+            true => format!("{reason}; other processes run in that group"),
+            false => reason,
+        };
+        write(&directory.join("cgroup.subtree_control"), &word).map_err(busy)?;
     }
     Ok(())
 }

@@ -236,14 +236,12 @@ fn find_user(name: &str) -> Result<Found, ConfineError> {
         Some(uid) => User::from_uid(uid),
         None => User::from_name(name),
     };
+    let entry = or_absent(entry).map_err(|cause| ConfineError::Lookup { what: format!("the user {name:?}"), cause })?;
     match (entry, number) {
-        (Ok(Some(User { uid, gid, name, dir, .. })), _) => Ok(Found { uid, gid, name: Some(name), home: dir }),
+        (Some(User { uid, gid, name, dir, .. }), _) => Ok(Found { uid, gid, name: Some(name), home: dir }),
         // Not group 0, which is root's.
-        (Ok(None) | Err(_), Some(uid)) => {
-            Ok(Found { uid, gid: Gid::from_raw(uid.as_raw()), name: None, home: "/".into() })
-        }
-        (Ok(None), None) => Err(ConfineError::NoUser(name.to_owned())),
-        (Err(cause), None) => Err(ConfineError::Lookup { what: format!("the user {name:?}"), cause }),
+        (None, Some(uid)) => Ok(Found { uid, gid: Gid::from_raw(uid.as_raw()), name: None, home: "/".into() }),
+        (None, None) => Err(ConfineError::NoUser(name.to_owned())),
     }
 }
 
@@ -251,9 +249,17 @@ fn find_group(name: &str) -> Result<Gid, ConfineError> {
     if let Ok(number) = name.parse::<u32>() {
         return Ok(Gid::from_raw(number));
     }
-    let entry = Group::from_name(name);
+    let entry = or_absent(Group::from_name(name));
     let entry = entry.map_err(|cause| ConfineError::Lookup { what: format!("the group {name:?}"), cause })?;
     entry.map(|entry| entry.gid).ok_or_else(|| ConfineError::NoGroup(name.to_owned()))
+}
+
+/// Several errors only mean that there is no entry, as where there is no file of users at all (getpwnam(3)).
+fn or_absent<T>(entry: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    match entry {
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Ok(None),
+        entry => entry,
+    }
 }
 
 fn is_ours(uid: Uid) -> bool {
