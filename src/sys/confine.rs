@@ -332,6 +332,20 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_started_whom_we_could_not_stop() {
+        // Capabilities belong to the thread, so the rest of this process keeps its own.
+        let attempt = std::thread::spawn(|| {
+            caps::drop(None, CapSet::Effective, Capability::CAP_KILL).unwrap();
+            let confinement = Confinement { user: Some("4000000001".into()), ..Confinement::default() };
+            (has(Capability::CAP_SETUID).unwrap(), confinement.resolve().unwrap_err().to_string())
+        });
+        let (may_change, error) = attempt.join().unwrap();
+        let expected =
+            if may_change { "without CAP_KILL the supervisor could not stop it" } else { "that takes CAP_SETUID" };
+        assert!(error.starts_with("cannot change to user 4000000001: ") && error.contains(expected), "{error}");
+    }
+
+    #[test]
     fn a_number_without_an_entry_stands_for_itself_and_its_group() {
         let found = find_user("4000000001").unwrap();
         assert_eq!((found.uid.as_raw(), found.gid.as_raw(), found.name), (4_000_000_001, 4_000_000_001, None));
