@@ -208,6 +208,9 @@ fn show_prints_the_file_in_force_with_its_defaults() {
           signal: 15
           timeout_ms: 5000
         essential: false
+        no_new_privs: false
+        clear_environment: false
+        sandbox: best-effort
     supervisor:
       healthy_after_ms: 1000
       backoff_ms_min: 100

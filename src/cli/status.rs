@@ -255,9 +255,9 @@ mod tests {
             last_exit: Some(LastExit::NotStarted("no\rpe".into())),
             waits_for: Some("a\u{1b}b to be ready".into()),
             says: Some("well\nenough".into()),
-            warnings: Vec::new(),
+            warnings: vec!["wa\nrn".into()],
         };
-        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 3);
+        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 4);
         assert!(!remarks(std::slice::from_ref(&service)).contains('\u{1b}'));
         let cells = row(&service);
         assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));

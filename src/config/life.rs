@@ -100,7 +100,7 @@ pub struct Restart {
     pub backoff: Backoff,
     /// The budget; `None` is no limit.
     #[serde(serialize_with = "or_none")]
-    pub limit: Option<Limit>,
+    pub limit: Option<Budget>,
     /// What follows when the budget is spent.
     pub then: Then,
     /// Milliseconds of quarantine before the one try that follows it.
@@ -140,7 +140,7 @@ pub struct Backoff {
 
 /// How many restarts there may be in a sliding window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Limit {
+pub struct Budget {
     /// Restarts.
     pub restarts: u32,
     /// The window in milliseconds.
@@ -186,7 +186,7 @@ impl Default for Restart {
             success: Success { codes: [0].into(), signals: BTreeSet::new() },
             healthy_after_ms: 1_000,
             backoff: Backoff { ms_min: 100, ms_max: 30_000 },
-            limit: Some(Limit { restarts: 60, window_ms: 60_000 }),
+            limit: Some(Budget { restarts: 60, window_ms: 60_000 }),
             then: Then::Quarantine,
             quarantine_ms: 60_000,
         }
@@ -199,7 +199,7 @@ impl Default for Stop {
     }
 }
 
-fn or_none<S: serde::Serializer>(limit: &Option<Limit>, serializer: S) -> Result<S::Ok, S::Error> {
+fn or_none<S: serde::Serializer>(limit: &Option<Budget>, serializer: S) -> Result<S::Ok, S::Error> {
     match limit {
         Some(limit) => limit.serialize(serializer),
         None => serializer.serialize_str("none"),

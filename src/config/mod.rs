@@ -3,6 +3,7 @@
 //! Three steps: [`load`] finds the text, `tree` reads it as YAML, `validate` makes the [`Config`] of it. Nobody checks
 //! again afterwards. The keys are described in docs/configuration.md.
 
+mod confine;
 mod error;
 mod fields;
 pub mod life;
@@ -13,12 +14,15 @@ mod suggest;
 mod tests;
 mod tree;
 mod validate;
+mod variables;
 
 use std::net::IpAddr;
 
+pub use confine::{Amount, CAPABILITIES, CgroupLimits, Confine, Limit, Resource, Umask};
 pub use error::{ConfigError, Problem};
 pub use load::{Loaded, Origin, SYSTEM_FILE, VARIABLE, load};
 pub use model::{Bus, Config, Limits, Requests, RestartPolicy, Sandbox, Service, ServiceKind};
+pub use variables::{BadLine, VARIABLES_BYTES_MAX, parse_variables};
 
 /// Bytes of a configuration; a larger one is refused before it is parsed.
 pub const FILE_BYTES_MAX: usize = 256 << 10;

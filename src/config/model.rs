@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confine;
 use super::life::Life;
 
 /// A whole, valid configuration. It replaces the embedded default wholly: only what it names runs.
@@ -133,6 +134,9 @@ pub struct Service {
     /// How it lives.
     #[serde(flatten)]
     pub life: Life,
+    /// What it may do and have.
+    #[serde(flatten)]
+    pub confine: Confine,
 }
 
 /// What a service runs.

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
-use super::life::{After, Backoff, Life, Limit, Probe, Ready, ReadyBy, Restart, Stop, Success, Then, Watchdog, When};
+use super::life::{After, Backoff, Budget, Life, Probe, Ready, ReadyBy, Restart, Stop, Success, Then, Watchdog, When};
 use super::*;
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -41,7 +41,7 @@ fn limits(keys: &str) -> String {
 #[test]
 fn the_embedded_default_is_requests_on_loopback_and_two_hellos() {
     let life = Life { ready: Ready { timeout_ms: 0, ..Ready::default() }, ..Life::default() };
-    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2, life };
+    let hello = Service { kind: ServiceKind::Worker("hello".into()), instances: 2, life, confine: Confine::default() };
     let expected = Config {
         bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
         services: BTreeMap::from([("hello".into(), hello)]),
@@ -58,7 +58,10 @@ fn a_file_runs_only_what_it_names() {
     let services_only = parsed(&service("command: [sleep, \"60\"], instances: 3"));
     assert_eq!(services_only.bus, None);
     let command = ServiceKind::Command(vec!["sleep".into(), "60".into()]);
-    assert_eq!(services_only.services["one"], Service { kind: command, instances: 3, life: Life::default() });
+    assert_eq!(
+        services_only.services["one"],
+        Service { kind: command, instances: 3, life: Life::default(), confine: Confine::default() }
+    );
 }
 
 #[test]
@@ -288,9 +291,10 @@ fn the_page_lists_every_key_with_its_default() {
 }
 
 #[test]
-fn the_example_of_the_page_is_a_configuration() {
-    let example = PAGE.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-    assert_eq!(parsed(example).services.len(), 2);
+fn the_examples_of_the_page_are_configurations() {
+    let examples = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("an end"));
+    let services: Vec<usize> = examples.map(|example| parsed(example).services.len()).collect();
+    assert_eq!(services, [2, 3, 1]);
 }
 
 /// The scalars below a node, as path and text.
@@ -355,7 +359,7 @@ fn any_life() -> impl Strategy<Value = Life> {
         probe,
     });
     let limit = prop::option::of((0..=1_000_000u32, ms()));
-    let limit = limit.prop_map(|limit| limit.map(|(restarts, window_ms)| Limit { restarts, window_ms }));
+    let limit = limit.prop_map(|limit| limit.map(|(restarts, window_ms)| Budget { restarts, window_ms }));
     let when = prop::sample::select(vec![When::Always, When::OnFailure, When::Never]);
     let then = prop::sample::select(vec![Then::Quarantine, Then::Fail]);
     let success = (prop::collection::btree_set(any::<u8>(), 0..3), prop::collection::btree_set(1..=64u8, 0..3))
@@ -388,12 +392,69 @@ fn any_service() -> impl Strategy<Value = Service> {
     let command = ("\\PC{1,100}", prop::collection::vec("[^\\x00]{0,100}", 0..4))
         .prop_map(|(program, arguments)| ServiceKind::Command(std::iter::once(program).chain(arguments).collect()));
     let kind = prop_oneof![Just(ServiceKind::Worker("hello".into())), command];
-    (kind, 1..=1000u32, any_life()).prop_map(|(kind, instances, mut life)| {
+    (kind, 1..=1000u32, any_life(), any_confine()).prop_map(|(kind, instances, mut life, confine)| {
         if let ServiceKind::Worker(_) = kind {
             life.ready.by = ReadyBy::Started;
         }
-        Service { kind, instances, life }
+        Service { kind, instances, life, confine }
     })
+}
+
+fn any_confine() -> impl Strategy<Value = Confine> {
+    let name = || prop_oneof!["[a-z_][a-z0-9_-]{0,31}", (0..u32::MAX).prop_map(|number| number.to_string())];
+    let names = || prop::option::of(prop::collection::vec(name(), 0..3));
+    let capability = prop::sample::select(CAPABILITIES.to_vec()).prop_map(str::to_owned);
+    let amount = prop_oneof![(0..=i64::MAX as u64).prop_map(Amount::Number), Just(Amount::Unlimited)];
+    let limit = (amount.clone(), amount, 0..3u8).prop_map(|(one, other, ends)| Limit {
+        soft: (ends != 0).then_some(one.min(other)),
+        hard: (ends != 1).then_some(one.max(other)),
+    });
+    let resource = prop::sample::select(Resource::ALL.map(|(resource, _)| resource).to_vec());
+    let path = || "/[^\\x00]{0,20}";
+    let identity = (prop::option::of(name()), prop::option::of(name()), names());
+    let rights = (
+        prop::option::of(prop::collection::vec(capability, 0..3)),
+        any::<bool>(),
+        prop::collection::btree_map(resource, limit, 0..4),
+        prop::option::of(-20..=19),
+        prop::option::of(-1000..=1000),
+    );
+    let place = (prop::option::of((0..=0o777u32).prop_map(Umask)), prop::option::of(path()), any::<bool>());
+    let given = (
+        prop::collection::vec(path(), 0..3),
+        prop::collection::btree_map("[A-Z][A-Za-z0-9_.-]{0,9}", "[^\\x00]{0,50}", 0..4),
+        // No name that a variable above could be told by.
+        prop::collection::btree_map("[a-z_]{1,9}", path(), 0..3),
+    );
+    let count = || prop::option::of(1..=4_194_304u32);
+    let cgroup = (prop::option::of(1..=1u64 << 40), prop::option::of(1..=100_000u32), count());
+    (identity, rights, place, given, cgroup, any::<bool>()).prop_map(
+        |(identity, rights, place, given, cgroup, required)| {
+            let (user, group, supplementary_groups) = identity;
+            let (capabilities, no_new_privs, limits, nice, oom_score_adj) = rights;
+            let (umask, directory, clear_environment) = place;
+            let (environment_files, environment, secrets) = given;
+            let (memory_bytes_max, cpu_percent_max, pids_max) = cgroup;
+            Confine {
+                user,
+                group,
+                supplementary_groups,
+                capabilities,
+                no_new_privs,
+                limits,
+                nice,
+                oom_score_adj,
+                umask,
+                directory,
+                clear_environment,
+                environment_files,
+                environment,
+                secrets,
+                cgroup: CgroupLimits { memory_bytes_max, cpu_percent_max, pids_max },
+                sandbox: if required { Sandbox::Required } else { Sandbox::BestEffort },
+            }
+        },
+    )
 }
 
 fn any_bus() -> impl Strategy<Value = Bus> {
@@ -456,4 +517,32 @@ fn any_policy() -> impl Strategy<Value = RestartPolicy> {
             sandbox,
         },
     )
+}
+
+#[test]
+fn what_comes_after_what_must_be_there_and_have_no_circle() {
+    let text = "services:
+  a: { command: [x], after: [b] }
+  b: { command: [x], after: { c: started } }
+  c: { command: [x], after: { a: completed, ab: ready } }
+  d: { command: [x], after: [d] }
+  e: { command: [x], after: [a, e-] }";
+    let error = parse(text, &origin()).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn a_life_that_contradicts_itself_is_told_key_by_key() {
+    let text = r#"services:
+  a:
+    command: [x]
+    ready: { tcp: "5432", exec: [true] }
+    watchdog: { timeout_ms: 10, interval_ms: 11 }
+    restart: { when: sometimes, success: { codes: [256, x], signals: [BANG] }, backoff: { ms_min: 9, ms_max: 8 }, limit: 3 }
+    stop: { signal: 0, timeout_ms: 0 }
+  b: { worker: hello, ready: notify }
+  c: { command: [x], ready: { notify: true, fd: 3 }, restart: often, after: 5 }
+  d: { command: [x], ready: { fd: 2 }, restart: { limit: none, then: stop } }"#;
+    let error = parse(text, &origin()).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
 }

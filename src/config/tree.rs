@@ -14,7 +14,7 @@ use serde_yaml::{MessageFormatter, Options, Spanned, UserMessageFormatter};
 /// could otherwise ask for gigabytes.
 const ALIAS_EVENTS_MAX: usize = 10_000;
 
-/// Containers inside containers, as written; a document that goes deeper is refused while it is read. Ours has four
+/// Containers inside containers, as written; a document that goes deeper is refused while it is read. Ours has five
 /// levels. The bound keeps the stack of the reading thread, which recurses, far from its end.
 const DEPTH_MAX: usize = 8;
 

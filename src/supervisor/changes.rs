@@ -45,6 +45,7 @@ fn of_service(old: &(Unit, Service), new: &(Unit, Service), moved: bool, walled:
         }
     };
     note(old.0.program != new.0.program, "what it runs");
+    note(old.0.confine != new.0.confine, "what it may do and have");
     note(old.0.ready != new.0.ready, "ready");
     note(old.0.watchdog != new.0.watchdog, "watchdog");
     note(moved, "where the bus listens");

@@ -1,5 +1,6 @@
 //! The environment of children: what was given to us, without what was meant for us alone, and what we tell them.
 
+use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 
@@ -48,7 +49,37 @@ pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners, sandbox: San
     told
 }
 
+/// One value for each name, the last.
+pub(super) fn last_wins(variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    let mut places = HashMap::new();
+    let mut kept: Vec<(OsString, OsString)> = Vec::with_capacity(variables.len());
+    for (name, value) in variables {
+        match places.get(&name) {
+            Some(&place) => {
+                let (_, old): &mut (OsString, OsString) = &mut kept[place];
+                *old = value;
+            }
+            None => {
+                places.insert(name.clone(), kept.len());
+                kept.push((name, value));
+            }
+        }
+    }
+    kept
+}
+
 /// A variable.
 pub(super) fn pair(name: &str, value: impl AsRef<str>) -> (OsString, OsString) {
     (name.into(), value.as_ref().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_values_the_last_holds() {
+        let variables = [("A", "1"), ("B", "2"), ("A", "3")].map(|(name, value)| pair(name, value));
+        assert_eq!(last_wins(variables.into()), [pair("A", "3"), pair("B", "2")]);
+    }
 }

@@ -253,6 +253,7 @@ impl Supervisor {
         for (id, pid, exit) in died {
             self.probes.forget(pid);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
+            instance.kill_cgroup();
             instance.process = None;
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),

@@ -1,16 +1,17 @@
 //! One instance as the supervisor has it: its process while it has one, and what outlives its processes.
 //!
 //! A built-in worker inherits, from descriptor 3 on: its listening sockets (by the convention of sd_listen_fds(3)), a
-//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none; if it
-//! is to give signs of life, it is told a socket for them (NOTIFY_SOCKET, sd_notify(3)).
+//! command socket (TORUS_COMMAND_FD) and the memory of its counters (TORUS_COUNTERS_FD). A command inherits none of
+//! these; if it is to give signs of life, it is told a socket for them (NOTIFY_SOCKET, sd_notify(3)). Secrets come last.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::confine::{Outfit, OutfitError};
 use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
@@ -20,10 +21,11 @@ use crate::config::life::ReadyBy;
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
+use crate::sys::cgroup::{Cgroups, Group};
 use crate::sys::counters::{self, Counters, CountersError};
 use crate::sys::limits::OpenFiles;
 use crate::sys::notify;
-use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError};
+use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError, Started};
 
 /// What all processes are started from.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(super) struct Ground {
     pub(super) listeners: Listeners,
     /// What a built-in worker does where it cannot have its whole sandbox.
     pub(super) sandbox: Sandbox,
+    pub(super) cgroups: Cgroups,
 }
 
 /// One instance of a service.
@@ -53,9 +56,11 @@ pub(super) struct Instance {
     pub(super) last_exit: Option<LastExit>,
     /// What its process says about itself (`STATUS=`).
     pub(super) says: Option<String>,
-    /// What it could not be given here.
+    /// What its last start did without, in sentences.
     pub(super) warnings: Vec<String>,
     counters: Option<CountersMemory>,
+    /// Its cgroup, which outlives its processes.
+    group: Option<Group>,
 }
 
 /// A living process.
@@ -73,6 +78,16 @@ struct CountersMemory {
     table: Counters,
 }
 
+/// What a process is given by its kind.
+#[derive(Default)]
+struct Given {
+    environment: Vec<(OsString, OsString)>,
+    descriptors: Vec<(i32, OwnedFd)>,
+    /// Where it will be heard.
+    sources: Vec<Source>,
+    listen_pid: bool,
+}
+
 /// Why an instance has no process.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstanceError {
@@ -80,6 +95,10 @@ pub(super) enum InstanceError {
     CommandSocket(io::Error),
     #[error("cannot make the socket for its signs of life: {0}")]
     NotifySocket(io::Error),
+    #[error("cannot hand over a descriptor: {0}")]
+    Descriptor(io::Error),
+    #[error(transparent)]
+    Outfit(#[from] OutfitError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
 }
@@ -103,6 +122,7 @@ impl Instance {
             says: None,
             warnings: Vec::new(),
             counters,
+            group: None,
         })
     }
 
@@ -114,82 +134,103 @@ impl Instance {
     /// Starts a process. What it says, and what is found out about it, comes by `told`.
     pub(super) fn start(&mut self, id: Id, ground: &Ground, told: &Told) -> Result<Pid, InstanceError> {
         self.starts += 1;
-        (self.says, self.warnings) = (None, Vec::new());
-        let mut environment = environment::inherited();
-        environment.extend(environment::told(&self.unit, self.number, &ground.listeners, ground.sandbox));
-        let (sources, pid) = match &self.unit.program {
-            Program::Command { arguments } => self.start_command(arguments, environment, ground)?,
-            program @ (Program::Requests { .. } | Program::Worker { .. }) => {
-                self.start_worker(program, environment, ground)?
+        self.says = None;
+        let unit = self.unit.clone();
+        let name = format!("{}-{}", unit.name, self.number);
+        let outfit = Outfit::new(&unit.confine, &name, &ground.cgroups, self.group.take())?;
+        let (program, arguments, given, open_files) = match &unit.program {
+            Program::Command { arguments } => {
+                let program = spawn::find_program(&arguments[0])?;
+                (program, arguments.clone(), self.given_to_command()?, ground.open_files)
+            }
+            built_in @ (Program::Requests { .. } | Program::Worker { .. }) => {
+                let arguments = ["torus", "worker", built_in.kind()].map(OsString::from).to_vec();
+                (ground.executable.clone(), arguments, self.given_to_worker(built_in, ground)?, None)
             }
         };
-        let ears = Ears::open((id, pid), sources, &self.unit, told);
+        let mut environment = outfit.environment.clone();
+        environment.extend(environment::told(&unit, self.number, &ground.listeners, ground.sandbox));
+        environment.extend(given.environment);
+        let mut descriptors: Vec<(i32, BorrowedFd<'_>)> =
+            given.descriptors.iter().map(|(place, fd)| (*place, fd.as_fd())).collect();
+        outfit.hand_secrets(&mut descriptors, &mut environment);
+        let Started { pid, warnings } = spawn::spawn(&Command {
+            program: Path::new(&program),
+            arguments: &arguments,
+            environment: environment::last_wins(environment),
+            stdin: ground.stdin.as_fd(),
+            descriptors,
+            listen_pid: given.listen_pid,
+            open_files,
+            confined: &outfit.confined,
+            entrances: outfit.entrances(),
+        })?;
+        let Outfit { confined, group, .. } = outfit;
+        self.group = group;
+        self.note(confined.warnings.into_iter().chain(warnings).collect());
+        let ears = Ears::open((id, pid), given.sources, &unit, told);
         self.process = Some(Process { pid, since: Instant::now(), _ears: ears });
         Ok(pid)
     }
 
-    fn start_command(
-        &self,
-        arguments: &[OsString],
-        mut environment: Vec<(OsString, OsString)>,
-        ground: &Ground,
-    ) -> Result<(Vec<Source>, Pid), InstanceError> {
-        let mut sources = Vec::new();
+    fn given_to_command(&self) -> Result<Given, InstanceError> {
+        let mut given = Given::default();
         if self.unit.listens() {
             let (inbox, address) = notify::inbox().map_err(InstanceError::NotifySocket)?;
-            environment.push(pair("NOTIFY_SOCKET", address));
+            given.environment.push(pair("NOTIFY_SOCKET", address));
             if let Some(watchdog) = self.unit.watchdog.as_ref().filter(|watchdog| watchdog.probe.is_none()) {
-                environment.push(pair("WATCHDOG_USEC", (watchdog.timeout_ms * 1_000).to_string()));
+                given.environment.push(pair("WATCHDOG_USEC", (watchdog.timeout_ms * 1_000).to_string()));
             }
-            sources.push(Source::Inbox(inbox));
+            given.sources.push(Source::Inbox(inbox));
         }
-        let line = match self.unit.ready.by {
-            ReadyBy::Fd(place) => Some((place, notify::line_pipe().map_err(InstanceError::NotifySocket)?)),
-            ReadyBy::Started | ReadyBy::Notify | ReadyBy::Tcp(_) | ReadyBy::Exec(_) => None,
-        };
-        let program = spawn::find_program(&arguments[0])?;
-        let pid = spawn::spawn(&Command {
-            program: &program,
-            arguments,
-            environment,
-            stdin: ground.stdin.as_fd(),
-            descriptors: line.iter().map(|(place, (_, theirs))| (*place as i32, theirs.as_fd())).collect(),
-            listen_pid: false,
-            open_files: ground.open_files,
-        })?;
-        sources.extend(line.map(|(_, (ours, _theirs))| Source::Line(ours)));
-        Ok((sources, pid))
+        if let ReadyBy::Fd(place) = self.unit.ready.by {
+            let (ours, theirs) = notify::line_pipe().map_err(InstanceError::NotifySocket)?;
+            given.descriptors.push((place as i32, theirs));
+            given.sources.push(Source::Line(ours));
+        }
+        Ok(given)
     }
 
-    fn start_worker(
-        &self,
-        program: &Program,
-        mut environment: Vec<(OsString, OsString)>,
-        ground: &Ground,
-    ) -> Result<(Vec<Source>, Pid), InstanceError> {
+    fn given_to_worker(&self, program: &Program, ground: &Ground) -> Result<Given, InstanceError> {
+        let mut given = Given::default();
+        let mut hand = |fd: OwnedFd| {
+            let place = FIRST_DESCRIPTOR + given.descriptors.len() as i32;
+            given.descriptors.push((place, fd));
+            place.to_string()
+        };
+        let sockets = listening_sockets(program, &ground.listeners);
+        for socket in &sockets {
+            hand(socket.try_clone_to_owned().map_err(InstanceError::Descriptor)?);
+        }
         let (ours, theirs) = notify::command_pair().map_err(InstanceError::CommandSocket)?;
-        let mut descriptors = listening_sockets(program, &ground.listeners);
-        let listens = !descriptors.is_empty();
-        if listens {
-            environment.push(pair("LISTEN_FDS", descriptors.len().to_string()));
-            environment.push(pair("LISTEN_FDNAMES", "front:back"));
+        let mut told = vec![pair("TORUS_COMMAND_FD", hand(theirs))];
+        if let Some(counters) = &self.counters {
+            let memory = counters.fd.try_clone().map_err(InstanceError::Descriptor)?;
+            told.push(pair("TORUS_COUNTERS_FD", hand(memory)));
         }
-        let counters = self.counters.as_ref().map(|counters| ("TORUS_COUNTERS_FD", counters.fd.as_fd()));
-        for (name, fd) in [("TORUS_COMMAND_FD", theirs.as_fd())].into_iter().chain(counters) {
-            environment.push(pair(name, (FIRST_DESCRIPTOR + descriptors.len() as i32).to_string()));
-            descriptors.push(fd);
+        if !sockets.is_empty() {
+            told.push(pair("LISTEN_FDS", sockets.len().to_string()));
+            told.push(pair("LISTEN_FDNAMES", "front:back"));
+            given.listen_pid = true;
         }
-        let arguments = ["torus", "worker", program.kind()].map(OsString::from);
-        let pid = spawn::spawn(&Command {
-            program: &ground.executable,
-            arguments: &arguments,
-            environment,
-            stdin: ground.stdin.as_fd(),
-            descriptors: (FIRST_DESCRIPTOR..).zip(descriptors).collect(),
-            listen_pid: listens,
-            open_files: None,
-        })?;
-        Ok((vec![Source::Command(ours)], pid))
+        given.environment = told;
+        given.sources.push(Source::Command(ours));
+        Ok(given)
+    }
+
+    /// Ends what its process left behind in its cgroup, if it has one.
+    pub(super) fn kill_cgroup(&self) {
+        if let Some(group) = &self.group {
+            group.kill();
+        }
+    }
+
+    /// Remembers what the process does without; told in the log when it is news.
+    fn note(&mut self, warnings: Vec<String>) {
+        for warning in warnings.iter().filter(|warning| !self.warnings.contains(warning)) {
+            tracing::warn!(service = self.unit.name, instance = self.number, "{warning}");
+        }
+        self.warnings = warnings;
     }
 }
 
@@ -245,6 +286,7 @@ mod tests {
             open_files: None,
             listeners: listeners::bind(Some(&bus)).unwrap(),
             sandbox: Sandbox::Required,
+            cgroups: Cgroups::default(),
         };
         let mut unit = plan::plan(&Config { bus: Some(bus), ..Config::default() }).0.remove("requests").unwrap();
         unit.program = Program::Requests { settings };

@@ -7,6 +7,7 @@
 
 mod changes;
 mod commands;
+mod confine;
 mod environment;
 mod event_loop;
 mod instance;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
+use crate::sys::cgroup::Cgroups;
 use crate::sys::{identity, limits, spawn};
 
 pub use listeners::ListenError;
@@ -84,6 +86,8 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
     let open_files = limits::raise_open_files()
         .inspect_err(|cause| tracing::warn!("cannot raise the limit of open files: {cause}"))
         .ok();
+    let limited = options.config.services.values().map(|service| confine::cgroup_limits(&service.confine.cgroup));
+    let cgroups = Cgroups::prepare(&limited.collect::<Vec<_>>());
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -94,7 +98,7 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
         let sandbox = options.config.supervisor.sandbox;
-        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox };
+        let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox, cgroups };
         event_loop::Supervisor::new(options.config, options.file, ground)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::life::{self, Life, ReadyBy};
-use crate::config::{Bus, Config, Limits, Requests, RestartPolicy, ServiceKind};
+use crate::config::{Bus, Config, Confine, Limits, Requests, RestartPolicy, ServiceKind};
 use crate::lifecycle::{Condition, Limit, Outcome, Plan, Restart, Rules, Service, Then, Tier, When};
 
 /// One service as the supervisor runs it: all that its processes are started with and watched by.
@@ -19,6 +19,7 @@ pub(super) struct Unit {
     pub(super) watchdog: Option<life::Watchdog>,
     pub(super) stop_signal: i32,
     pub(super) success: life::Success,
+    pub(super) confine: Confine,
 }
 
 /// What a unit runs.
@@ -80,7 +81,7 @@ pub(super) type Units = BTreeMap<String, Unit>;
 pub(super) fn plan(config: &Config) -> (Units, Plan) {
     let mut units = Units::new();
     let mut plan = Plan::new();
-    let mut add = |name: &str, program, life: &Life, service| {
+    let mut add = |name: &str, program, life: &Life, confine: &Confine, service| {
         let unit = Unit {
             name: name.to_owned(),
             program,
@@ -88,6 +89,7 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
             watchdog: life.watchdog.clone(),
             stop_signal: life.stop.signal,
             success: life.restart.success.clone(),
+            confine: confine.clone(),
         };
         units.insert(name.to_owned(), unit);
         plan.insert(name.to_owned(), service);
@@ -95,7 +97,7 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
     if let Some(Bus { requests: Some(requests), limits, .. }) = &config.bus {
         let life = bus_life(&config.supervisor);
         let program = Program::Requests { settings: settings(requests, limits) };
-        add("requests", program, &life, service(Tier::Bus, 1, &life));
+        add("requests", program, &life, &Confine::default(), service(Tier::Bus, 1, &life));
     }
     for (name, configured) in &config.services {
         let program = match &configured.kind {
@@ -103,7 +105,7 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
             ServiceKind::Command(words) => Program::Command { arguments: words.iter().map(OsString::from).collect() },
         };
         let service = service(Tier::Service, configured.instances, &configured.life);
-        add(name, program, &configured.life, service);
+        add(name, program, &configured.life, &configured.confine, service);
     }
     (units, plan)
 }

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use super::environment;
 use super::instance::Ground;
-use crate::sys::spawn::{self, Command};
+use crate::sys::confine::Confined;
+use crate::sys::spawn::{self, Command, Started};
 use crate::sys::wait::Exit;
 use crate::sys::{Pid, signals};
 
@@ -37,10 +38,12 @@ impl Probes {
                 descriptors: Vec::new(),
                 listen_pid: false,
                 open_files: ground.open_files,
+                confined: &Confined::default(),
+                entrances: Vec::new(),
             })
         });
         match started {
-            Ok(pid) => drop(self.0.insert(pid, Probe { of, answer: Some(answer) })),
+            Ok(Started { pid, .. }) => drop(self.0.insert(pid, Probe { of, answer: Some(answer) })),
             Err(cause) => {
                 tracing::warn!(pid = %of, "cannot probe the process: {cause}");
                 let _ = answer.send(false);

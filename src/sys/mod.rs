@@ -1,7 +1,10 @@
 //! The only module that names nix, caps, systemd, libc, seccompiler, landlock or unsafe. It decides nothing: each function
 //! does one thing to the machine and says plainly what failed.
 
+pub mod cgroup;
+pub mod confine;
 pub mod counters;
+pub mod files;
 pub mod identity;
 pub mod inherit;
 pub mod limits;

@@ -3,7 +3,7 @@
 use crate::config::fields::{Fields, Given, Problems};
 
 /// Bytes that any bound may ask for: a tebibyte, more than any machine of ours has.
-const BYTES_MAX: u64 = 1 << 40;
+pub(super) const BYTES_MAX: u64 = 1 << 40;
 /// Milliseconds that any time may last: a day. It keeps sums of times far from overflow.
 const MS_MAX: u64 = 24 * 60 * 60 * 1000;
 

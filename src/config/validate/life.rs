@@ -8,7 +8,7 @@ use super::services::words;
 use crate::config::RestartPolicy;
 use crate::config::fields::{Fields, Problems, entries, found, join};
 use crate::config::life::{
-    After, Backoff, Life, Limit, Probe, Ready, ReadyBy, Restart, Stop, Success, Then, Watchdog, When,
+    After, Backoff, Budget, Life, Probe, Ready, ReadyBy, Restart, Stop, Success, Then, Watchdog, When,
 };
 use crate::config::tree::{Node, Value};
 
@@ -232,12 +232,12 @@ fn backoff(path: &str, node: &Node, default: &Backoff, problems: &mut Problems) 
     Backoff { ms_min: min.given.value, ms_max: max.given.value }
 }
 
-fn limit(path: &str, node: &Node, problems: &mut Problems) -> Option<Limit> {
+fn limit(path: &str, node: &Node, problems: &mut Problems) -> Option<Budget> {
     let mut fields = Fields::open(path, node, problems)?;
     let restarts = fields.number("restarts", "a count", 0..=RESTARTS_MAX, 60, problems).value;
     let window_ms = milliseconds(&mut fields, "window_ms", 1, 60_000, problems);
     fields.finish(problems);
-    Some(Limit { restarts, window_ms })
+    Some(Budget { restarts, window_ms })
 }
 
 fn success(path: &str, node: &Node, problems: &mut Problems) -> Success {

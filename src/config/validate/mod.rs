@@ -3,6 +3,7 @@
 mod bound;
 mod bus;
 mod circles;
+mod confine;
 mod life;
 mod services;
 
@@ -44,7 +45,7 @@ fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
     min.at_most(&max, problems);
     let healthy_after_ms = milliseconds(&mut fields, "healthy_after_ms", 1, default.healthy_after_ms, problems);
     let stop_ms_max = milliseconds(&mut fields, "stop_ms_max", 1, default.stop_ms_max, problems);
-    let sandbox = sandbox(&mut fields, problems);
+    let sandbox = sandbox(&mut fields, Sandbox::default(), problems);
     fields.finish(problems);
     RestartPolicy {
         healthy_after_ms,
@@ -55,8 +56,8 @@ fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
     }
 }
 
-fn sandbox(fields: &mut Fields<'_>, problems: &mut Problems) -> Sandbox {
-    let Some(node) = fields.take("sandbox") else { return Sandbox::default() };
+fn sandbox(fields: &mut Fields<'_>, default: Sandbox, problems: &mut Problems) -> Sandbox {
+    let Some(node) = fields.take("sandbox") else { return default };
     let policy = match &node.value {
         Value::Text(name) => Sandbox::of_name(name),
         _ => None,
@@ -64,6 +65,6 @@ fn sandbox(fields: &mut Fields<'_>, problems: &mut Problems) -> Sandbox {
     policy.unwrap_or_else(|| {
         let known = Sandbox::ALL.map(|(name, _)| name).join(" or ");
         problems.add(node.line, fields.path("sandbox"), format!("{} is not {known}", found(&node.value)));
-        Sandbox::default()
+        default
     })
 }

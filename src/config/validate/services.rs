@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::confine::confine;
 use crate::config::fields::{Fields, Problems, entries, found, join};
 use crate::config::tree::{Node, Value};
 use crate::config::{RestartPolicy, Service, ServiceKind};
@@ -67,8 +68,9 @@ fn service(entry: &Entry<'_>, node: &Node, after: &mut Vec<Mention>, problems: &
     };
     let built_in = matches!(kind, Some(ServiceKind::Worker(_)));
     let life = life::life(&mut fields, policy, built_in, after, problems);
+    let confine = confine(&mut fields, policy.sandbox, problems);
     fields.finish(problems);
-    Some(Service { kind: kind?, instances, life })
+    Some(Service { kind: kind?, instances, life, confine })
 }
 
 fn worker(path: &str, node: &Node, problems: &mut Problems) -> Option<ServiceKind> {
