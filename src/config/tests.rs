@@ -528,7 +528,13 @@ fn what_comes_after_what_must_be_there_and_have_no_circle() {
   d: { command: [x], after: [d] }
   e: { command: [x], after: [a, e-] }";
     let error = parse(text, &origin()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    torus.yaml:2: services.a.after: waits for itself: a after b after c after a
+    torus.yaml:4: services.c.after.ab: there is no service "ab" in this file
+    torus.yaml:5: services.d.after: waits for itself: d after d
+    torus.yaml:6: services.e.after.e-: there is no service "e-" in this file
+    4 problems
+    "#);
 }
 
 #[test]
@@ -544,5 +550,24 @@ fn a_life_that_contradicts_itself_is_told_key_by_key() {
   c: { command: [x], ready: { notify: true, fd: 3 }, restart: often, after: 5 }
   d: { command: [x], ready: { fd: 2 }, restart: { limit: none, then: stop } }"#;
     let error = parse(text, &origin()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    torus.yaml:4: services.a.ready.tcp: the text "5432" is not an address and port; write 127.0.0.1:8080
+    torus.yaml:4: services.a.ready.exec[0]: true is not text; write it in quotes
+    torus.yaml:5: services.a.watchdog.interval_ms: 11 is more than services.a.watchdog.timeout_ms (10)
+    torus.yaml:6: services.a.restart.when: the text "sometimes" is none of always, on-failure, never
+    torus.yaml:6: services.a.restart.success.codes[0]: 256 is not an exit code
+    torus.yaml:6: services.a.restart.success.codes[1]: the text "x" is not an exit code
+    torus.yaml:6: services.a.restart.success.signals[0]: the text "BANG" is not a signal
+    torus.yaml:6: services.a.restart.backoff.ms_min: 9 is more than services.a.restart.backoff.ms_max (8)
+    torus.yaml:6: services.a.restart.limit: 3 is not a mapping of keys to values
+    torus.yaml:7: services.a.stop.signal: 0 is not a signal; write TERM
+    torus.yaml:7: services.a.stop.timeout_ms: 0 is not a number of milliseconds (1 to 86400000)
+    torus.yaml:8: services.b.ready: a built-in worker says itself when it is ready
+    torus.yaml:9: services.c.after: 5 is not a list of services; write [NAME, ...], or { NAME: started|ready|completed }
+    torus.yaml:9: services.c.ready: says more than one way to be ready; keep one
+    torus.yaml:9: services.c.restart: the text "often" is none of always, on-failure, never
+    torus.yaml:10: services.d.ready.fd: 2 is not a descriptor (3 to 255)
+    torus.yaml:10: services.d.restart.then: the text "stop" is none of quarantine, fail
+    17 problems
+    "#);
 }
