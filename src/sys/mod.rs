@@ -1,19 +1,23 @@
 //! The only module that names nix, caps, systemd, libc or unsafe. It decides nothing: each function does one thing to
 //! the machine and says plainly what failed.
 
+mod bond;
 pub mod counters;
 pub mod identity;
+pub mod inbox;
 pub mod inherit;
 pub mod limits;
 pub mod listen;
 pub mod net;
 pub mod notify;
+mod origin;
 pub mod poller;
 pub mod privileges;
 pub mod runtime;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
+pub mod terminal;
 pub mod timer;
 pub mod wait;
 

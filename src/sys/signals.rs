@@ -1,5 +1,13 @@
-//! Signals to process groups, and their names. Each child leads a group of its own, see [`spawn`](super::spawn).
+//! Signals to processes and groups, their numbers and names. A service leads a group of its own, see
+//! [`spawn`](super::spawn).
 
+use std::io;
+
+use nix::errno::Errno;
+use nix::libc;
+pub use nix::libc::{
+    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU,
+};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -16,4 +24,38 @@ pub fn kill_group(leader: Pid) {
 /// The name of a signal, like `SIGKILL`; real-time signals have none.
 pub fn name(number: i32) -> Option<&'static str> {
     Signal::try_from(number).ok().map(Signal::as_str)
+}
+
+/// The number of a signal that is told by its name, like `SIGTERM` or `TERM`, or by its number.
+pub fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+    }
+    let name = if text.starts_with("SIG") { text.to_owned() } else { format!("SIG{text}") };
+    name.parse().ok().map(|signal: Signal| signal as i32)
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// One process.
+    Process(Pid),
+    /// All of the group that this process leads.
+    Group(Pid),
+}
+
+/// Sends any signal, real-time ones too.
+pub fn send(whom: Whom, signal: i32) -> io::Result<()> {
+    let target = match whom {
+        Whom::Process(pid) => pid.as_raw(),
+        Whom::Group(leader) => -leader.as_raw(),
+    };
+    // SAFETY: this call takes numbers.
+    Errno::result(unsafe { libc::kill(target, signal) })?;
+    Ok(())
+}
+
+/// Stops this process until it is told to continue. The kernel does not stop PID 1.
+pub fn stop_ourselves() {
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
 }

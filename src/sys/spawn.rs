@@ -10,6 +10,8 @@
 //! - is killed by the kernel when its supervisor dies (prctl(2), PR_SET_PDEATHSIG);
 //! - has the default dispositions of signals, and none blocked;
 //! - reads /dev/null, shares our output, and has no other descriptor than those named.
+//!
+//! The one child of an init is bound otherwise, see [`Bond`].
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
@@ -25,6 +27,7 @@ use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, getpid, pipe2};
 
+pub use super::bond::{Bond, Place};
 use super::limits::OpenFiles;
 use super::wait;
 
@@ -128,11 +131,16 @@ pub fn seal_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a process; once this returns, the program runs.
+/// Starts a service; once this returns, the program runs.
 pub fn spawn(command: &Command<'_>) -> Result<Pid, SpawnError> {
+    spawn_bound(command, Bond::Service)
+}
+
+/// Starts a process; once this returns, the program runs.
+pub fn spawn_bound(command: &Command<'_>, bond: Bond<'_>) -> Result<Pid, SpawnError> {
     let resources = |what| move |cause| SpawnError::Resources { what, cause };
     let (report, child_report) = pipe2(OFlag::O_CLOEXEC).map_err(resources("make a pipe"))?;
-    let mut prepared = Prepared::new(command, child_report.as_raw_fd())?;
+    let mut prepared = Prepared::new(command, bond, child_report.as_raw_fd())?;
 
     // No signal may run a handler of ours in the child.
     let old_mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(resources("block signals"))?;
@@ -163,7 +171,8 @@ fn read_report(pipe: OwnedFd) -> Option<(Step, Errno)> {
 }
 
 /// All that the child needs, allocated before the fork.
-struct Prepared {
+struct Prepared<'a> {
+    bond: Bond<'a>,
     program: CString,
     /// NUL-terminated strings; `argv` and `envp` point into them.
     _strings: Vec<Vec<u8>>,
@@ -178,13 +187,11 @@ struct Prepared {
     parent: Pid,
 }
 
-/// Signals that the kernel has, numbered from 1; a bit each in its signal sets.
-const KERNEL_SIGNALS: usize = 64;
 /// Room for the digits of a process id and a NUL.
 const PID_ROOM: usize = 12;
 
-impl Prepared {
-    fn new(command: &Command<'_>, report: RawFd) -> Result<Self, SpawnError> {
+impl<'a> Prepared<'a> {
+    fn new(command: &Command<'_>, bond: Bond<'a>, report: RawFd) -> Result<Self, SpawnError> {
         let terminated = |mut bytes: Vec<u8>| {
             if bytes.contains(&0) {
                 return Err(SpawnError::Nul);
@@ -213,7 +220,8 @@ impl Prepared {
         Ok(Self {
             program: CString::new(command.program.as_os_str().as_bytes()).map_err(|_| SpawnError::Nul)?,
             argv: pointers(argv),
-            envp: pointers(envp),
+            envp: bond.environment().unwrap_or_else(|| pointers(envp)),
+            bond,
             listen_pid,
             _strings: strings,
             stdin: command.stdin.as_raw_fd(),
@@ -242,12 +250,8 @@ impl Prepared {
         // SAFETY: only system calls that signal-safety(7) allows, on memory that was allocated before the fork and
         // that this process alone now has.
         unsafe {
-            if libc::setpgid(0, 0) < 0 || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+            if self.bond.attach(self.parent).is_err() {
                 return Step::Attach;
-            }
-            // The supervisor may have died before the kernel was told to watch it.
-            if libc::getppid() != self.parent.as_raw() {
-                libc::_exit(127);
             }
 
             // First everything out of the way of the places that are agreed on, then into them.
@@ -277,22 +281,7 @@ impl Prepared {
                 write_digits(libc::getpid(), std::slice::from_raw_parts_mut(room, PID_ROOM));
             }
 
-            // SIGPIPE for one is ignored by us, and what is ignored stays so over exec. The bare system call, since
-            // the C library hides two signals; a kernel's sigaction of zeros is the default. KILL and STOP refuse.
-            let default = [0u64; 8];
-            for signal in 1..=KERNEL_SIGNALS {
-                libc::syscall(
-                    libc::SYS_rt_sigaction,
-                    signal,
-                    default.as_ptr(),
-                    std::ptr::null_mut::<u64>(),
-                    KERNEL_SIGNALS / 8,
-                );
-            }
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-
+            self.bond.release();
             libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr());
         }
         Step::Execute
