@@ -7,6 +7,7 @@
 
 mod environment;
 mod event_loop;
+pub mod init;
 mod instance;
 mod listeners;
 mod plan;
