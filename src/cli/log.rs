@@ -7,22 +7,28 @@ use std::io::{self, Write as _};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::escape;
 
 /// Makes our own events of level info and above lines on standard error. A standard error that is gone is no reason to
 /// end.
 pub(super) fn install() {
-    let _ = tracing::subscriber::set_global_default(Lines);
+    install_from(LevelFilter::INFO);
 }
 
-struct Lines;
+/// The same, from another level on.
+pub(super) fn install_from(level: LevelFilter) {
+    let _ = tracing::subscriber::set_global_default(Lines(level));
+}
+
+struct Lines(LevelFilter);
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= Level::INFO && metadata.target().starts_with("torus")
+        metadata.is_event() && *metadata.level() <= self.0 && metadata.target().starts_with("torus")
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -3,12 +3,14 @@
 mod config;
 mod control;
 mod escape;
+mod init;
 mod log;
 mod request;
 mod run;
 mod status;
 mod worker;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -52,6 +54,13 @@ enum Command {
     Request(request::RequestArgs),
     /// Check a configuration file, or show what is in force
     Config(config::ConfigArgs),
+    /// Run one command under an init, in the place of tini or dumb-init
+    #[command(override_help = init::HELP, disable_help_flag = true)]
+    Init {
+        /// Options and command, in tini's syntax
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Be one of the supervisor's workers
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
@@ -59,7 +68,14 @@ enum Command {
 
 /// Runs the command line and returns the process's exit code.
 pub fn main() -> ExitCode {
-    let Arguments { runtime_dir, command } = Arguments::parse();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = init::by_name(&words) {
+        return code;
+    }
+    let Arguments { runtime_dir, command } = Arguments::parse_from(words);
+    if let Command::Init { words } = &command {
+        return init::run(words);
+    }
     log::install();
     let runtime_directory = || runtime::directory(runtime_dir.as_deref());
     match command {
@@ -73,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Init { .. } => unreachable!("it was run above"),
         Command::Worker(arguments) => worker::run(&arguments),
     }
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::event_loop::Supervisor;
+use super::event_loop::{Supervisor, send};
 use super::operations::Operation;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
 use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION};
 use crate::lifecycle::{Condition, Health, HouseEvent};
-use crate::sys::{identity, signals};
+use crate::sys::identity;
+use crate::sys::signals::{self, Whom};
 
 impl Supervisor {
     /// Begins what a command asks for; the answer comes when it is reached.
@@ -78,7 +79,7 @@ impl Supervisor {
         }
         for pid in pids {
             tracing::info!(service, %pid, "signalled {number} by order");
-            signals::signal_group(pid, number);
+            send(Whom::Group(pid), number);
         }
         Ok(Vec::new())
     }

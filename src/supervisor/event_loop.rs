@@ -19,6 +19,7 @@ use super::{Ended, Up};
 use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
 use crate::lifecycle::{Action, HURRY, Health, House, HouseEvent, Id, Jitter, Outcome, State};
+use crate::sys::signals::Whom;
 use crate::sys::{Pid, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
@@ -188,10 +189,11 @@ impl Supervisor {
                 match action {
                     Action::Spawn => events.extend(self.spawn(id)),
                     Action::Terminate => {
-                        let number = self.instances.get(&id).map_or(15, |instance| instance.unit.stop_signal);
-                        self.with_process(id, |pid| signals::signal_group(pid, number));
+                        let number =
+                            self.instances.get(&id).map_or(signals::SIGTERM, |instance| instance.unit.stop_signal);
+                        self.with_process(id, |pid| send(Whom::Group(pid), number));
                     }
-                    Action::Abort => self.with_process(id, |pid| signals::signal_group(pid, signals::ABORT)),
+                    Action::Abort => self.with_process(id, |pid| send(Whom::Group(pid), signals::SIGABRT)),
                     Action::Kill => {
                         self.log(id, if hurried { "killed" } else { "did not stop in time: killed" });
                         self.with_process(id, |pid| {
@@ -287,7 +289,7 @@ impl Supervisor {
         }
         tracing::info!("{} processes that no service owns: asked to end", left.len());
         for process in left.iter().copied().chain(left.iter().flat_map(|process| tree::descendants(*process))) {
-            signals::signal_one(process, signals::TERM);
+            send(Whom::Process(process), signals::SIGTERM);
         }
         let began = self.stop_began.unwrap_or_else(Instant::now);
         let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
@@ -345,6 +347,11 @@ impl Supervisor {
     fn answer(&mut self, query: Query) {
         self.begin(query.command, query.reply);
     }
+}
+
+/// Sends a signal. Who is already gone is no error: its end is on its way to us.
+pub(super) fn send(whom: Whom, signal: i32) {
+    let _ = signals::send(whom, signal);
 }
 
 /// What signals tell the supervisor.

@@ -10,6 +10,7 @@ mod commands;
 mod confine;
 mod environment;
 mod event_loop;
+pub mod init;
 mod instance;
 mod listeners;
 mod operations;

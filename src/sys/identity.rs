@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Pid, geteuid, getpid};
@@ -32,4 +34,16 @@ pub fn user_of(pid: Pid) -> Option<u32> {
 /// PR_SET_CHILD_SUBREAPER).
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Whether orphans among our descendants become our children.
+pub fn adopts_orphans() -> bool {
+    getpid().as_raw() == 1 || prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Has the kernel send us a signal when our parent dies (prctl(2), PR_SET_PDEATHSIG).
+pub fn signal_when_parent_dies(signal: i32) -> io::Result<()> {
+    // SAFETY: this request takes a number.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) })?;
+    Ok(())
 }

@@ -1,16 +1,19 @@
 //! The only module that names nix, caps, systemd, libc, seccompiler, landlock or unsafe. It decides nothing: each function
 //! does one thing to the machine and says plainly what failed.
 
+mod bond;
 pub mod cgroup;
 pub mod confine;
 pub mod counters;
 pub mod files;
 pub mod identity;
+pub mod inbox;
 pub mod inherit;
 pub mod limits;
 pub mod listen;
 pub mod net;
 pub mod notify;
+mod origin;
 pub mod poller;
 pub mod privileges;
 pub mod runtime;
@@ -18,6 +21,7 @@ pub mod sandbox;
 pub mod signals;
 pub mod spawn;
 pub mod stop;
+pub mod terminal;
 pub mod timer;
 pub mod tree;
 pub mod wait;

@@ -1,37 +1,15 @@
-//! Signals to process groups, and their names. Each child leads a group of its own, see [`spawn`](super::spawn).
+//! Signals to processes and groups, their numbers and names. A service leads a group of its own, see
+//! [`spawn`](super::spawn).
 
+use std::io;
+
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{Signal, kill, killpg};
+pub use nix::libc::{
+    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU,
+};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-
-/// Sends a signal, by its number, to a child and what it started. A group that is already gone is no error: its end is
-/// on its way to us.
-pub fn signal_group(leader: Pid, number: i32) {
-    // SAFETY: killpg touches no memory. Not nix's: it knows no real-time signals.
-    unsafe { libc::killpg(leader.as_raw(), number) };
-}
-
-/// Sends a signal to one process.
-pub fn signal_one(process: Pid, signal: Signal) {
-    let _ = kill(process, signal);
-}
-
-/// The signal that asks to end.
-pub const TERM: Signal = Signal::SIGTERM;
-/// The signal that cannot be refused.
-pub const KILL: Signal = Signal::SIGKILL;
-/// The signal that ends with a trace of where the process was.
-pub const ABORT: i32 = libc::SIGABRT;
-
-/// A signal's number by its name, with or without `SIG`, or by the number itself.
-pub fn number(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    name.parse::<Signal>().ok().map(|signal| signal as i32)
-}
 
 /// Ends a child and what it started at once.
 pub fn kill_group(leader: Pid) {
@@ -41,4 +19,39 @@ pub fn kill_group(leader: Pid) {
 /// The name of a signal, like `SIGKILL`; real-time signals have none.
 pub fn name(number: i32) -> Option<&'static str> {
     Signal::try_from(number).ok().map(Signal::as_str)
+}
+
+/// The number of a signal that is told by its name, like `SIGTERM`, `TERM` or `term`, or by its number.
+pub fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse() {
+        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+    }
+    let text = text.to_ascii_uppercase();
+    let name = if text.starts_with("SIG") { text } else { format!("SIG{text}") };
+    name.parse().ok().map(|signal: Signal| signal as i32)
+}
+
+/// Who gets a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// One process.
+    Process(Pid),
+    /// All of the group that this process leads.
+    Group(Pid),
+}
+
+/// Sends any signal, real-time ones too.
+pub fn send(whom: Whom, signal: i32) -> io::Result<()> {
+    let target = match whom {
+        Whom::Process(pid) => pid.as_raw(),
+        Whom::Group(leader) => -leader.as_raw(),
+    };
+    // SAFETY: this call takes numbers.
+    Errno::result(unsafe { libc::kill(target, signal) })?;
+    Ok(())
+}
+
+/// Stops this process until it is told to continue. The kernel does not stop PID 1.
+pub fn stop_ourselves() {
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unused_macros)]
 
 pub(crate) mod hello;
+pub(crate) mod inits;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod programs;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// A child that talks in lines; it is killed when this is dropped.
 pub(crate) struct Talker {
@@ -31,6 +31,11 @@ impl Talker {
     /// Waits for a line and holds it against what it should be.
     pub(crate) fn says(&mut self, expected: &str) {
         assert_eq!(self.line(), expected);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Tells it to go on with what it has been written to do.

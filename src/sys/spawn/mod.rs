@@ -10,6 +10,8 @@
 //! - is killed by the kernel when its supervisor dies (prctl(2), PR_SET_PDEATHSIG);
 //! - has the default dispositions of signals, and none blocked;
 //! - reads /dev/null, shares our output, and has no other descriptor than those named.
+//!
+//! The one child of an init is bound otherwise, see [`Bond`].
 
 mod prepared;
 
@@ -27,6 +29,7 @@ use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, pipe2};
 
+pub use super::bond::{Bond, Place};
 use super::confine::{Confined, Limit};
 use super::limits::OpenFiles;
 use super::wait;
@@ -121,11 +124,16 @@ pub struct Started {
     pub warnings: Vec<String>,
 }
 
-/// Starts a process; once this returns, the program runs.
+/// Starts a service; once this returns, the program runs.
 pub fn spawn(command: &Command<'_>) -> Result<Started, SpawnError> {
+    spawn_bound(command, Bond::Service)
+}
+
+/// Starts a process; once this returns, the program runs.
+pub fn spawn_bound(command: &Command<'_>, bond: Bond<'_>) -> Result<Started, SpawnError> {
     let resources = |what| move |cause| SpawnError::Resources { what, cause };
     let (report, child_report) = pipe2(OFlag::O_CLOEXEC).map_err(resources("make a pipe"))?;
-    let mut prepared = Prepared::new(command, child_report.as_raw_fd())?;
+    let mut prepared = Prepared::new(command, bond, child_report.as_raw_fd())?;
 
     // No signal may run a handler of ours in the child.
     let old_mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(resources("block signals"))?;

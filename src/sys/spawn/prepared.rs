@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{Pid, getpid};
 
-use super::{Command, FIRST_DESCRIPTOR, SpawnError};
+use super::{Bond, Command, FIRST_DESCRIPTOR, SpawnError};
 use crate::sys::confine::{Confined, Limit};
 use crate::sys::limits::OpenFiles;
 
@@ -104,6 +104,7 @@ impl Report {
 
 /// All that the child needs, allocated before the fork.
 pub(super) struct Prepared<'a> {
+    bond: Bond<'a>,
     program: CString,
     /// NUL-terminated strings; `argv` and `envp` point into them.
     _strings: Vec<Vec<u8>>,
@@ -122,8 +123,6 @@ pub(super) struct Prepared<'a> {
     parent: Pid,
 }
 
-/// Signals that the kernel has, numbered from 1; a bit each in its signal sets.
-const KERNEL_SIGNALS: usize = 64;
 /// Room for the digits of a process id and a NUL.
 const PID_ROOM: usize = 12;
 /// Capabilities that the kernel's interface has room for.
@@ -150,7 +149,7 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 type Failed = (Step, usize);
 
 impl<'a> Prepared<'a> {
-    pub(super) fn new(command: &'a Command<'_>, report: RawFd) -> Result<Self, SpawnError> {
+    pub(super) fn new(command: &'a Command<'_>, bond: Bond<'a>, report: RawFd) -> Result<Self, SpawnError> {
         let terminated = |mut bytes: Vec<u8>| {
             if bytes.contains(&0) {
                 return Err(SpawnError::Nul);
@@ -179,7 +178,8 @@ impl<'a> Prepared<'a> {
         Ok(Self {
             program: CString::new(command.program.as_os_str().as_bytes()).map_err(|_| SpawnError::Nul)?,
             argv: pointers(argv),
-            envp: pointers(envp),
+            envp: bond.environment().unwrap_or_else(|| pointers(envp)),
+            bond,
             listen_pid,
             _strings: strings,
             stdin: command.stdin.as_raw_fd(),
@@ -230,7 +230,7 @@ impl<'a> Prepared<'a> {
         // SAFETY: this and what it calls make only system calls that signal-safety(7) allows, on memory that was
         // allocated before the fork and that this process alone now has.
         unsafe {
-            check(libc::setpgid(0, 0), Step::Attach)?;
+            self.bond.attach().map_err(|_| (Step::Attach, 0))?;
             self.place_descriptors()?;
             self.join_cgroups()?;
             self.set_scores()?;
@@ -244,15 +244,11 @@ impl<'a> Prepared<'a> {
             }
 
             // Only now: a change of user takes it back.
-            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), Step::Attach)?;
-            // The supervisor may have died before the kernel was told to watch it.
-            if libc::getppid() != self.parent.as_raw() {
-                libc::_exit(127);
-            }
+            self.bond.tie(self.parent).map_err(|_| (Step::Attach, 0))?;
             if let Some(room) = self.listen_pid {
                 write_digits(libc::getpid(), std::slice::from_raw_parts_mut(room, PID_ROOM));
             }
-            reset_signals();
+            self.bond.release();
         }
         Ok(())
     }
@@ -420,26 +416,6 @@ fn set_capabilities(kept: u64) -> Result<(), Failed> {
         }
     }
     Ok(())
-}
-
-/// SIGPIPE for one is ignored by us, and what is ignored stays so over exec; nothing is to stay blocked either.
-///
-/// # Safety
-/// This is the child, which handles no signal of its own.
-unsafe fn reset_signals() {
-    // SAFETY: as the caller promises; the structures outlive the calls.
-    unsafe {
-        // The bare system call, since the C library hides two signals; a kernel's sigaction of zeros is the default.
-        // KILL and STOP refuse.
-        let default = [0u64; 8];
-        for signal in 1..=KERNEL_SIGNALS {
-            let no_old = std::ptr::null_mut::<u64>();
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, KERNEL_SIGNALS / 8);
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
 }
 
 /// Writes a positive number in decimal, at the start of a room of zeros.
