@@ -4,10 +4,14 @@
 pub mod counters;
 pub mod identity;
 pub mod inherit;
+pub mod journal;
 pub mod limits;
 pub mod listen;
 pub mod net;
 pub mod notify;
+pub mod output;
+pub mod pass;
+pub mod pipe;
 pub mod poller;
 pub mod privileges;
 pub mod runtime;
@@ -16,5 +20,6 @@ pub mod spawn;
 pub mod stop;
 pub mod timer;
 pub mod wait;
+pub mod wake;
 
 pub use nix::unistd::Pid;
