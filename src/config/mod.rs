@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 pub use error::{ConfigError, Problem};
 pub use load::{Loaded, Origin, SYSTEM_FILE, VARIABLE, load};
-pub use model::{Bus, Config, Limits, Requests, RestartPolicy, Service, ServiceKind};
+pub use model::{Bus, Config, Limits, LogFormat, LogTarget, Logs, Requests, RestartPolicy, Service, ServiceKind};
 
 /// Bytes of a configuration; a larger one is refused before it is parsed.
 pub const FILE_BYTES_MAX: usize = 256 << 10;

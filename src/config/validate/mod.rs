@@ -2,6 +2,7 @@
 
 mod bound;
 mod bus;
+mod logs;
 mod services;
 
 use super::fields::{Fields, Problems};
@@ -29,8 +30,9 @@ fn document(root: &Node, problems: &mut Problems) -> Config {
     let bus = fields.take("bus").and_then(|node| bus::bus(node, problems));
     let services = fields.take("services").map(|node| services::services(node, problems)).unwrap_or_default();
     let supervisor = fields.take("supervisor").map(|node| supervisor(node, problems)).unwrap_or_default();
+    let logs = fields.take("logs").map(|node| logs::logs(node, problems)).unwrap_or_default();
     fields.finish(problems);
-    Config { bus, services, supervisor }
+    Config { bus, services, supervisor, logs }
 }
 
 fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
