@@ -26,15 +26,15 @@ union Control {
 /// What [`receive`] found.
 #[derive(Debug)]
 pub enum Received {
-    /// A packet: its bytes are the first `length` of the buffer. The descriptors are closed on exec.
+    /// A packet: its bytes are the first `length` of the buffer. The descriptors are closed on exec. If some found no
+    /// room, in this process or in the packet's bound, all are closed again and none is here.
     Packet {
         /// Bytes of the packet.
         length: usize,
         /// What it carried, in order.
         descriptors: Vec<OwnedFd>,
     },
-    /// A packet longer than the buffer, or with descriptors that found no room or could not be opened. What could is
-    /// closed again.
+    /// A packet longer than the buffer. What it carried is closed again.
     Cut,
     /// The other side is gone.
     Ended,
@@ -94,8 +94,11 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         }
     };
     // SAFETY: the kernel has just filled the message in, which still points to live memory.
-    let descriptors = unsafe { carried(&message) };
-    if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
+    let mut descriptors = unsafe { carried(&message) };
+    if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        descriptors.clear();
+    }
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
         return Ok(Received::Cut);
     }
     if length == 0 && descriptors.is_empty() {
@@ -125,7 +128,7 @@ unsafe fn carried(message: &libc::msghdr) -> Vec<OwnedFd> {
         let mut next = libc::CMSG_FIRSTHDR(message);
         while let Some(control) = next.as_ref() {
             if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_RIGHTS {
-                let bytes = control.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let bytes = control.cmsg_len - libc::CMSG_LEN(0) as usize;
                 for place in 0..bytes / size_of::<RawFd>() {
                     let number = libc::CMSG_DATA(control).cast::<RawFd>().add(place).read_unaligned();
                     descriptors.push(OwnedFd::from_raw_fd(number));
