@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{SFlag, fstat};
 
 /// What one write to a pipe puts there undivided (pipe(7), PIPE_BUF).
@@ -23,8 +24,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output.
+    /// Standard output. For this thread and those that it starts, a terminal takes lines although this process is in
+    /// its background: with `stty tostop` it would be stopped instead (SIGTTOU).
     pub fn stdout() -> io::Result<Self> {
+        SigSet::from(Signal::SIGTTOU).thread_block()?;
         Self::new(io::stdout().as_fd().try_clone_to_owned()?)
     }
 
