@@ -217,6 +217,14 @@ fn show_prints_the_file_in_force_with_its_defaults() {
       backoff_ms_max: 30000
       stop_ms_max: 8000
       sandbox: best-effort
+    logs:
+      format: text
+      to: auto
+      line_bytes_max: 16384
+      rate_lines_per_s: 10000
+      burst_lines: 10000
+      block_ms_max: 1000
+      recent_bytes_max: 262144
     "#);
     assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), expected);
     assert_eq!(directory.torus(&["config", "show", "torus.yaml"]).told(), expected);

@@ -21,7 +21,9 @@ use std::net::IpAddr;
 pub use confine::{Amount, CAPABILITIES, CgroupLimits, Confine, Limit, Resource, Umask};
 pub use error::{ConfigError, Problem};
 pub use load::{Loaded, Origin, SYSTEM_FILE, VARIABLE, load};
-pub use model::{Bus, Config, Limits, Requests, RestartPolicy, Sandbox, Service, ServiceKind};
+pub use model::{
+    Bus, Config, Limits, LogFormat, LogTarget, Logs, Requests, RestartPolicy, Sandbox, Service, ServiceKind,
+};
 pub use variables::{BadLine, VARIABLES_BYTES_MAX, parse_variables};
 
 /// Bytes of a configuration; a larger one is refused before it is parsed.

@@ -20,6 +20,8 @@ pub struct Config {
     pub services: BTreeMap<String, Service>,
     /// When and how fast what died is started again, how long a stop may take, and what a worker must have.
     pub supervisor: RestartPolicy,
+    /// What becomes of the output of all services.
+    pub logs: Logs,
 }
 
 /// The bus workers and what they share.
@@ -202,6 +204,64 @@ impl Default for RestartPolicy {
             backoff_ms_max: 30_000,
             stop_ms_max: 8_000,
             sandbox: Sandbox::BestEffort,
+        }
+    }
+}
+
+/// What becomes of the lines that services write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// What a line looks like on standard output.
+    pub format: LogFormat,
+    /// Where lines go.
+    pub to: LogTarget,
+    /// Bytes of one line; a longer one is split, its pieces marked and counted.
+    pub line_bytes_max: u32,
+    /// Lines that one service may write in a second, over time; 0 sets no bound. What exceeds it is dropped and counted.
+    pub rate_lines_per_s: u32,
+    /// Lines that one service may write at once before its rate counts.
+    pub burst_lines: u32,
+    /// Milliseconds that a service may be held back by an output that does not flow; then its lines are dropped and
+    /// counted until it flows again.
+    pub block_ms_max: u64,
+    /// Bytes of recent lines kept for each service; the oldest give way.
+    pub recent_bytes_max: u32,
+}
+
+/// What a line looks like on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The line with its service and instance before it.
+    #[default]
+    Text,
+    /// An object for each line.
+    Json,
+}
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// The journal if our output goes there anyway, else standard output.
+    #[default]
+    Auto,
+    /// Standard output.
+    Stdout,
+    /// The journal, or standard output where there is none.
+    Journal,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            to: LogTarget::Auto,
+            line_bytes_max: 16 << 10,
+            rate_lines_per_s: 10_000,
+            burst_lines: 10_000,
+            block_ms_max: 1_000,
+            recent_bytes_max: 256 << 10,
         }
     }
 }

@@ -46,6 +46,7 @@ fn the_embedded_default_is_requests_on_loopback_and_two_hellos() {
         bus: Some(Bus { requests: Some(Requests::default()), ..Bus::default() }),
         services: BTreeMap::from([("hello".into(), hello)]),
         supervisor: RestartPolicy::default(),
+        logs: Logs::default(),
     };
     assert_eq!(Config::embedded(), expected);
 }
@@ -90,7 +91,7 @@ services:
   none:
 "#;
     insta::assert_snapshot!(report(text), @r#"
-    torus.yaml:2: extra: no such key; known here: bus, services, supervisor
+    torus.yaml:2: extra: no such key; known here: bus, services, supervisor, logs
     torus.yaml:4: bus.bind: 0.0.0.0 is beyond loopback, and peers are not authenticated; bus.allow_insecure: true permits it
     torus.yaml:6: bus.requests.frnt: no such key; did you mean front?
     torus.yaml:7: bus.requests.front: 70000 is not a port (0 to 65535)
@@ -252,6 +253,28 @@ fn a_service_runs_a_known_worker_or_a_list_of_texts() {
 }
 
 #[test]
+fn the_logs_are_text_or_json_with_bounds() {
+    let logs = |keys: &str| format!("logs: {{{keys}}}\n{}", service("worker: hello"));
+    assert_eq!(
+        parsed(&logs("format: json, to: journal")).logs,
+        Logs { format: LogFormat::Json, to: LogTarget::Journal, ..Logs::default() }
+    );
+    for (keys, expected) in [
+        ("format: xml", "format: the text \"xml\" is none of text, json"),
+        ("to: 1", "to: 1 is none of auto, stdout, journal"),
+        ("line_bytes_max: 63", "line_bytes_max: 63 is not a number of bytes (64 to 1048576)"),
+        ("burst_lines: 0", "burst_lines: 0 is not a number of lines (1 to 1000000000)"),
+        (
+            "rate: 1",
+            "rate: no such key; known here: format, to, line_bytes_max, rate_lines_per_s, burst_lines, \
+                     recent_bytes_max, block_ms_max",
+        ),
+    ] {
+        assert_eq!(problem(&logs(keys)), format!("torus.yaml:1: logs.{expected}"));
+    }
+}
+
+#[test]
 fn a_services_name_is_short_and_plain() {
     let longest = "a".repeat(32);
     for name in ["a", "0-9", longest.as_str()] {
@@ -282,7 +305,7 @@ fn the_page_lists_every_key_with_its_default() {
     let defaults = Config { bus: Some(bus), ..Config::default() };
     let mut keys = Vec::new();
     leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
-    assert_eq!(keys.len(), 25);
+    assert_eq!(keys.len(), 32);
     for (path, default) in keys {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
         let row = row.unwrap_or_else(|| panic!("{path} has no row"));
@@ -327,14 +350,14 @@ fn any_config() -> impl Strategy<Value = Config> {
     let services = prop::collection::btree_map("[a-z0-9-]{1,32}", any_service(), 1..4)
         .prop_filter("a reserved name", |services| !services.contains_key("requests"));
     let conditions = prop::sample::select(vec![After::Started, After::Ready, After::Completed]);
-    (prop::option::of(any_bus()), services, any_policy(), prop::option::of(conditions)).prop_map(
-        |(bus, mut services, supervisor, condition)| {
+    (prop::option::of(any_bus()), services, any_policy(), any_logs(), prop::option::of(conditions)).prop_map(
+        |(bus, mut services, supervisor, logs, condition)| {
             // The last comes after the first: a chain without circles.
             let names: Vec<String> = services.keys().cloned().collect();
             if let (Some(condition), [first, .., last]) = (condition, names.as_slice()) {
                 services.get_mut(last).expect("it is there").life.after.insert(first.clone(), condition);
             }
-            Config { bus, services, supervisor }
+            Config { bus, services, supervisor, logs }
         },
     )
 }
@@ -384,6 +407,23 @@ fn any_life() -> impl Strategy<Value = Life> {
             restart,
             stop,
             essential,
+        },
+    )
+}
+
+fn any_logs() -> impl Strategy<Value = Logs> {
+    let format = prop_oneof![Just(LogFormat::Text), Just(LogFormat::Json)];
+    let to = prop_oneof![Just(LogTarget::Auto), Just(LogTarget::Stdout), Just(LogTarget::Journal)];
+    let lines = (0..=1_000_000_000u32, 1..=1_000_000_000u32);
+    (format, to, 64..=1u32 << 20, lines, 0..=86_400_000u64, 0..=64u32 << 20).prop_map(
+        |(format, to, line_bytes_max, (rate_lines_per_s, burst_lines), block_ms_max, recent_bytes_max)| Logs {
+            format,
+            to,
+            line_bytes_max,
+            rate_lines_per_s,
+            burst_lines,
+            block_ms_max,
+            recent_bytes_max,
         },
     )
 }

@@ -15,7 +15,8 @@ const EVENTS_MAX: usize = 1024;
 /// What stands in the way of a read that would bring all there is.
 const DRAIN: EpollFlags = EpollFlags::EPOLLRDHUP.union(EpollFlags::EPOLLPRI);
 
-/// A set of descriptors with a token for each. A descriptor leaves it by being closed.
+/// A set of descriptors with a token for each. A descriptor leaves it by being closed, unless another process has the
+/// same open file: then by [`Poller::forget`].
 #[derive(Debug)]
 pub struct Poller {
     epoll: Epoll,
@@ -54,6 +55,11 @@ impl Poller {
     /// Reports from now on when the socket, which must be non-blocking, can be read, or written again.
     pub fn watch_both(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
         self.watch(socket, token, EpollFlags::EPOLLOUT)
+    }
+
+    /// Reports nothing more about a descriptor.
+    pub fn forget(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(self.epoll.delete(descriptor)?)
     }
 
     fn watch(&self, descriptor: impl AsFd, token: u64, more: EpollFlags) -> io::Result<()> {
@@ -119,6 +125,20 @@ mod tests {
         theirs.write_all(b"c").unwrap();
         poller.wait(true).unwrap();
         assert_eq!(events(&poller), [bytes]);
+    }
+
+    #[test]
+    fn a_descriptor_that_others_hold_too_is_forgotten() {
+        let mut poller = Poller::new().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let held = ours.try_clone().unwrap();
+        poller.watch_reads(&ours, 7).unwrap();
+        poller.forget(&ours).unwrap();
+        drop(ours);
+        theirs.write_all(b"a").unwrap();
+        poller.wait(false).unwrap();
+        assert_eq!(events(&poller), []);
+        drop(held);
     }
 
     #[test]

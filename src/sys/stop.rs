@@ -9,19 +9,44 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::inherit::CommandSocket;
 
+/// SIGTERM, as a descriptor.
+#[derive(Debug)]
+pub struct Terminate(SignalFd);
+
+impl Terminate {
+    /// Takes SIGTERM off this thread, which must be the process's only one: it now arrives at a descriptor.
+    pub fn new() -> io::Result<Self> {
+        let terminate = SigSet::from(Signal::SIGTERM);
+        terminate.thread_block()?;
+        Ok(Self(SignalFd::with_flags(&terminate, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// Whether the signal came since this was asked last.
+    pub fn has_come(&self) -> bool {
+        match self.0.read_signal() {
+            Ok(signal) => signal.is_some(),
+            Err(cause) => cause != Errno::EINTR,
+        }
+    }
+}
+
+impl AsFd for Terminate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// The descriptors on which a worker is told to stop.
 #[derive(Debug)]
 pub struct Stop<'a> {
-    signals: SignalFd,
+    signals: Terminate,
     command: &'a CommandSocket,
 }
 
 impl<'a> Stop<'a> {
-    /// Takes SIGTERM off this thread, which must be the process's only one: it now arrives at a descriptor.
+    /// See [`Terminate::new`].
     pub fn new(command: &'a CommandSocket) -> io::Result<Self> {
-        let terminate = SigSet::from(Signal::SIGTERM);
-        terminate.thread_block()?;
-        let signals = SignalFd::with_flags(&terminate, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = Terminate::new()?;
         command.set_nonblocking()?;
         Ok(Self { signals, command })
     }
@@ -33,11 +58,7 @@ impl<'a> Stop<'a> {
 
     /// Whether the worker has been told to stop.
     pub fn is_due(&self) -> bool {
-        let signalled = match self.signals.read_signal() {
-            Ok(signal) => signal.is_some(),
-            Err(cause) => cause != Errno::EINTR,
-        };
-        signalled || self.command.is_ended()
+        self.signals.has_come() || self.command.is_ended()
     }
 }
 

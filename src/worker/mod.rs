@@ -4,11 +4,14 @@
 //! serves is in the file of its kind.
 
 mod hello;
+mod log;
 mod requests;
 mod sandbox;
 
 use std::fmt::{self, Display};
 use std::io;
+
+use serde::de::DeserializeOwned;
 
 use crate::sys::counters::{Counters, CountersError};
 use crate::sys::inherit::{self, CommandSocket};
@@ -21,11 +24,14 @@ pub enum Kind {
     Requests,
     /// The seed's back-end: answers `World`.
     Hello,
+    /// The output of all services.
+    Log,
 }
 
 impl Kind {
     /// All kinds by their names on the command line.
-    pub const ALL: [(&'static str, Self); 2] = [("requests", Self::Requests), ("hello", Self::Hello)];
+    pub const ALL: [(&'static str, Self); 3] =
+        [("requests", Self::Requests), ("hello", Self::Hello), ("log", Self::Log)];
 }
 
 /// Why a worker ended.
@@ -91,7 +97,14 @@ pub fn run(kind: Kind) -> Result<(), WorkerError> {
     match kind {
         Kind::Requests => requests::run(command),
         Kind::Hello => hello::run(&command),
+        Kind::Log => log::run(&command),
     }
+}
+
+/// The settings of this worker, which it finds as JSON in TORUS_SETTINGS.
+fn settings<T: DeserializeOwned>(kind: Kind) -> Result<T, WorkerError> {
+    let text = std::env::var("TORUS_SETTINGS").map_err(|_| WorkerError::Orphan { kind, what: "settings" })?;
+    serde_json::from_str(&text).map_err(|error| WorkerError::Settings { kind, cause: error.to_string() })
 }
 
 /// The counters of this worker's instance: totals of those that ran before it are in there.

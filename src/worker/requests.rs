@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::{Kind, WorkerError, counters, sandbox, system};
+use super::{Kind, WorkerError, counters, sandbox, settings, system};
 use crate::broker::Peers;
 use crate::broker::requests::{BACK_BYTES_MORE, BACK_PARTS_MORE, Counts, Requests, Settings};
 use crate::config;
@@ -27,7 +27,7 @@ struct Inherited {
 }
 
 pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
-    let Inherited { requests, limits } = settings()?;
+    let Inherited { requests, limits } = settings(KIND)?;
     let connections_max = connections_max(&limits);
     let doors = doors(&limits, connections_max)?;
     let counters = counters(KIND)?;
@@ -50,12 +50,6 @@ pub(super) fn run(command: CommandSocket) -> Result<(), WorkerError> {
     sandbox::enter(KIND, Profile::Bus, &command)?;
     command.ready().map_err(system("tell its supervisor that it is ready"))?;
     transport::serve(core, doors, options, counts, &stop).map_err(system("serve its sockets"))
-}
-
-fn settings() -> Result<Inherited, WorkerError> {
-    let text = std::env::var("TORUS_SETTINGS");
-    let text = text.map_err(|_| WorkerError::Orphan { kind: KIND, what: "settings" })?;
-    serde_json::from_str(&text).map_err(|error| WorkerError::Settings { kind: KIND, cause: error.to_string() })
 }
 
 /// Front and back, in the order of the broker's doors.

@@ -5,6 +5,7 @@ mod bus;
 mod circles;
 mod confine;
 mod life;
+mod logs;
 mod services;
 
 use super::fields::{Fields, Problems, found};
@@ -33,8 +34,9 @@ fn document(root: &Node, problems: &mut Problems) -> Config {
     let services = fields.take("services");
     let supervisor = fields.take("supervisor").map(|node| supervisor(node, problems)).unwrap_or_default();
     let services = services.map(|node| services::services(node, &supervisor, problems)).unwrap_or_default();
+    let logs = fields.take("logs").map(|node| logs::logs(node, problems)).unwrap_or_default();
     fields.finish(problems);
-    Config { bus, services, supervisor }
+    Config { bus, services, supervisor, logs }
 }
 
 fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
