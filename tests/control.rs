@@ -40,7 +40,7 @@ fn a_service_is_stopped_and_started_and_the_answer_tells_that_it_is() {
 fn a_service_that_nobody_knows_is_refused_with_the_names_that_there_are() {
     let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }}, b: {{ {IDLE} }} }}"));
     let (code, said) = torus.command(&["restart", "c"]);
-    assert_eq!((code, said.trim()), (Some(1), "error: there is no service \"c\"; there are: a, b"));
+    assert_eq!((code, said.trim()), (Some(1), "error: there is no service \"c\"; there are: a, b, log"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod control;
 mod escape;
 mod init;
 mod log;
+mod logs;
 mod request;
 mod run;
 mod status;
@@ -44,8 +45,10 @@ enum Command {
     Stop(control::ServiceArgs),
     /// Give a service new processes: one instance at a time, each ready before the next
     Restart(control::ServiceArgs),
-    /// Send a signal to a service's processes
+    /// Send a signal to a service's processes, not to what they started
     Signal(control::SignalArgs),
+    /// Show what services have written, and follow it
+    Logs(logs::LogsArgs),
     /// Show what a configuration file would change, and why; changes nothing
     Plan(control::PlanArgs),
     /// Take a changed configuration: all of it or, if anything is wrong with it, nothing
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Stop(arguments) => control::stop(arguments, &runtime_directory()),
         Command::Restart(arguments) => control::restart(arguments, &runtime_directory()),
         Command::Signal(arguments) => control::signal(arguments, &runtime_directory()),
+        Command::Logs(arguments) => logs::run(arguments, &runtime_directory()),
         Command::Plan(arguments) => control::plan(arguments, &runtime_directory()),
         Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),

@@ -101,7 +101,7 @@ services:
     torus.yaml:11: bus.requests.window: given twice, first on line 9
     torus.yaml:13: bus.limits.frame_bytes_max: 2000 is more than bus.limits.message_bytes_max (1000)
     torus.yaml:15: bus.limits.parts_max: 1.5 is not a count (3 to 1000000)
-    torus.yaml:17: services.requests: the name belongs to the bus worker
+    torus.yaml:17: services.requests: the name belongs to a worker of torus itself
     torus.yaml:18: services."Bad Name": not a service's name: 1 to 32 of a to z, 0 to 9 and -
     torus.yaml:19: services.both: has both worker and command; keep one
     torus.yaml:20: services.neither.instances: 1001 is not a number of processes (1 to 1000)
@@ -348,7 +348,7 @@ proptest! {
 
 fn any_config() -> impl Strategy<Value = Config> {
     let services = prop::collection::btree_map("[a-z0-9-]{1,32}", any_service(), 1..4)
-        .prop_filter("a reserved name", |services| !services.contains_key("requests"));
+        .prop_filter("a reserved name", |services| !services.contains_key("requests") && !services.contains_key("log"));
     let conditions = prop::sample::select(vec![After::Started, After::Ready, After::Completed]);
     (prop::option::of(any_bus()), services, any_policy(), any_logs(), prop::option::of(conditions)).prop_map(
         |(bus, mut services, supervisor, logs, condition)| {

@@ -1,6 +1,6 @@
 //! Asks a running supervisor. Blocking, bounded in time and bytes.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::SOCKET_NAME;
-use super::protocol::{Command, Done, Plan, Status, VERSION};
+use super::protocol::{Command, Done, Follow, Plan, Status, VERSION};
 use crate::sys::identity;
 
 /// How long one read or write may take.
@@ -92,23 +92,42 @@ pub fn change(directory: &Path, command: &Command, patience: Duration) -> Result
     ask(directory, command, patience)
 }
 
+/// Asks for lines of services; they can be read from what is returned until the other side, or the reader, has enough.
+pub fn logs(directory: &Path, follow: Follow) -> Result<impl Read, ClientError> {
+    #[derive(Deserialize)]
+    struct Lines {}
+    let (line, rest) = converse(&directory.join(SOCKET_NAME), &Command::Logs(follow), PATIENCE)?;
+    understood::<Lines>(&line)?;
+    let silent = |cause| ClientError::Silent { path: directory.join(SOCKET_NAME), cause };
+    rest.get_ref().get_ref().set_read_timeout(None).map_err(silent)?;
+    Ok(rest)
+}
+
 fn ask<T: DeserializeOwned>(directory: &Path, command: &Command, patience: Duration) -> Result<T, ClientError> {
+    understood(&converse(&directory.join(SOCKET_NAME), command, patience)?.0)
+}
+
+fn understood<T: DeserializeOwned>(line: &str) -> Result<T, ClientError> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
         error: Option<String>,
     }
     let strange = |cause: serde_json::Error| ClientError::Strange(cause.to_string());
-    let line = line_of(&directory.join(SOCKET_NAME), command, patience)?;
-    let head: Head = serde_json::from_str(&line).map_err(strange)?;
+    let head: Head = serde_json::from_str(line).map_err(strange)?;
     match head.error {
         Some(error) => Err(ClientError::Refused(error)),
         None if head.version != VERSION => Err(ClientError::Strange(format!("it is of version {}", head.version))),
-        None => serde_json::from_str(&line).map_err(strange),
+        None => serde_json::from_str(line).map_err(strange),
     }
 }
 
-fn line_of(path: &Path, command: &Command, patience: Duration) -> Result<String, ClientError> {
+/// Asks, and reads one line of the answer; what follows it can be read from the rest.
+fn converse(
+    path: &Path,
+    command: &Command,
+    patience: Duration,
+) -> Result<(String, BufReader<Take<UnixStream>>), ClientError> {
     let mut socket = UnixStream::connect(path).map_err(|cause| unreached(path.to_owned(), cause))?;
     let silent = |cause: io::Error| match cause.kind() {
         io::ErrorKind::WouldBlock => ClientError::NotYet { patience },
@@ -122,8 +141,10 @@ fn line_of(path: &Path, command: &Command, patience: Duration) -> Result<String,
     socket.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
     socket.write_all(command.to_line().as_bytes()).map_err(silent)?;
     let mut line = String::new();
-    BufReader::new(socket.take(REPLY_BYTES_MAX)).read_line(&mut line).map_err(silent)?;
-    if line.ends_with('\n') { Ok(line) } else { Err(silent(io::ErrorKind::UnexpectedEof.into())) }
+    let mut answer = BufReader::new(socket.take(REPLY_BYTES_MAX));
+    answer.read_line(&mut line).map_err(silent)?;
+    answer.get_mut().set_limit(u64::MAX);
+    if line.ends_with('\n') { Ok((line, answer)) } else { Err(silent(io::ErrorKind::UnexpectedEof.into())) }
 }
 
 fn unreached(path: PathBuf, cause: io::Error) -> ClientError {

@@ -7,7 +7,9 @@ pub mod client;
 pub mod protocol;
 pub mod server;
 
-pub use protocol::{Change, Command, Done, Endpoints, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What};
+pub use protocol::{
+    Change, Command, Done, Endpoints, Follow, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What,
+};
 pub use server::{BindError, Query, Server};
 
 /// The socket's name in the runtime directory.

@@ -36,7 +36,7 @@ pub enum Command {
         /// Its name.
         service: String,
     },
-    /// A service's processes are to get a signal.
+    /// A service's processes, not what they started, are to get a signal.
     Signal {
         /// Its name.
         service: String,
@@ -48,11 +48,30 @@ pub enum Command {
         /// The file; without one, that which was read last.
         file: Option<String>,
     },
+    /// What services have written. The reply is followed by lines, see [`Follow`].
+    Logs(Follow),
     /// The configuration is to be read again.
     Reload {
         /// The file; without one, that which was read last.
         file: Option<String>,
     },
+}
+
+/// Which lines of services somebody wants to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// The service; without one, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Which of its instances; without one, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u32>,
+    /// How many of the lines that were written last.
+    pub lines: u32,
+    /// Whether those that are still to come too.
+    pub follow: bool,
+    /// `text` or `json`.
+    pub format: String,
 }
 
 /// What is answered.
@@ -65,6 +84,13 @@ pub enum Reply {
     Plan(Plan),
     /// To everything that changes something.
     Done(Done),
+    /// To [`Command::Logs`]: after this line lines of services follow.
+    Lines {
+        /// The language's version.
+        version: u32,
+        /// Always true.
+        lines: bool,
+    },
     /// The request makes no sense, or may not be made.
     Refused {
         /// The language's version.
@@ -211,7 +237,7 @@ impl fmt::Display for LastExit {
 impl Command {
     /// Whether it changes nothing, so that everyone may ask.
     pub fn only_asks(&self) -> bool {
-        matches!(self, Self::Status | Self::Plan { .. })
+        matches!(self, Self::Status | Self::Plan { .. } | Self::Logs(_))
     }
 
     /// The request as it is sent, newline included.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::SOCKET_NAME;
-use super::protocol::{Command, REQUEST_BYTES_MAX, Reply};
+use super::protocol::{Command, Follow, REQUEST_BYTES_MAX, Reply};
 use crate::sys::identity::{self, effective_uid};
 use crate::sys::runtime::{self, Lock, Locking, RuntimeError};
 use crate::sys::{Pid, tree};
@@ -30,13 +31,23 @@ pub const CLIENT_MS_MAX: u64 = 2_000;
 /// How long accepting rests after the system refused it, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A request on its way to the supervisor, and the way back.
+/// A request on its way to the supervisor.
 #[derive(Debug)]
-pub struct Query {
-    /// What is asked.
-    pub command: Command,
-    /// Takes the answer; the client may be gone.
-    pub reply: oneshot::Sender<Reply>,
+pub enum Query {
+    /// A command, and the way back.
+    Ask {
+        /// What is asked.
+        command: Command,
+        /// Takes the answer; the client may be gone.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// A client that has been told that lines follow.
+    Follow {
+        /// Which lines.
+        follow: Follow,
+        /// Where they go.
+        reader: OwnedFd,
+    },
 }
 
 /// Why there is no control socket.
@@ -125,44 +136,53 @@ async fn serve(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<(
     let peer = stream.peer_cred()?;
     let mut stream = BufReader::new(stream);
     let reply = if peer.uid() == 0 || peer.uid() == effective_uid() {
-        answer(&mut stream, peer.pid(), queries).await?
+        answer(&mut stream, peer.pid(), &queries).await?
     } else {
-        Reply::refused(format!("uid {} may not ask here", peer.uid()))
+        (Reply::refused(format!("uid {} may not ask here", peer.uid())), None)
     };
-    let farewell = async {
-        stream.write_all(reply.to_line().as_bytes()).await?;
-        stream.shutdown().await
-    };
-    in_time(farewell).await
+    in_time(stream.write_all(reply.0.to_line().as_bytes())).await?;
+    let Some(follow) = reply.1 else { return in_time(stream.shutdown()).await };
+    let reader = OwnedFd::from(stream.into_inner().into_std()?);
+    let _ = queries.send(Query::Follow { follow, reader }).await;
+    Ok(())
 }
 
 async fn answer(
     stream: &mut BufReader<UnixStream>,
     pid: Option<i32>,
-    queries: mpsc::Sender<Query>,
-) -> io::Result<Reply> {
+    queries: &mpsc::Sender<Query>,
+) -> io::Result<(Reply, Option<Follow>)> {
+    let refused = |why: String| Ok((Reply::refused(why), None));
     let mut line = Vec::new();
     in_time((&mut *stream).take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line)).await?;
     if line.last() != Some(&b'\n') {
-        return Ok(Reply::refused(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes")));
+        return refused(format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes"));
     }
     let command = match Command::parse(&line) {
         Ok(command) => command,
-        Err(why) => return Ok(Reply::refused(why)),
+        Err(why) => return refused(why),
     };
     // What we run must not run us. A process of another namespace has no number here, and is none of ours.
     let ours = pid.filter(|pid| *pid > 0).is_some_and(|pid| tree::descends(Pid::from_raw(pid), identity::pid()));
     if ours && !command.only_asks() {
-        return Ok(Reply::refused("a process that torus itself started may only ask how things are"));
+        return refused("a process that torus itself started may only ask how things are".to_owned());
     }
     let (reply, answered) = oneshot::channel();
-    let stopping = || Reply::refused("torus is going down");
-    if queries.send(Query { command, reply }).await.is_err() {
-        return Ok(stopping());
+    let stopping = "torus is going down";
+    let follow = match &command {
+        Command::Logs(follow) => Some(follow.clone()),
+        _ => None,
+    };
+    if queries.send(Query::Ask { command, reply }).await.is_err() {
+        return refused(stopping.to_owned());
     }
     let mut rest = [0; 64];
     tokio::select! {
-        answer = answered => Ok(answer.unwrap_or_else(|_| stopping())),
+        answer = answered => {
+            let answer = answer.unwrap_or_else(|_| Reply::refused(stopping));
+            let follow = follow.filter(|_| matches!(answer, Reply::Lines { .. }));
+            Ok((answer, follow))
+        }
         // It has said all that it may say: what comes now is its end, or too much.
         _ = stream.read(&mut rest) => Err(io::ErrorKind::ConnectionAborted.into()),
     }

@@ -4,9 +4,10 @@
 //! there. It is told to end when nothing that comes after its service, and is to end too, has a process any more. So
 //! the start, the stop, one service's stop and a changed plan are the same thing with other goals.
 //!
-//! The bus comes before everything: it starts first and ends last, so that what a service still has to say is carried.
-//! Of the time of a whole stop the services have three quarters; the last is the bus's own, so that a service which
-//! refuses to end does not cost the bus its orderly end. A second order to stop hurries, a third kills.
+//! The bus comes before all services: it starts first and ends last, so that what a service still has to say is carried.
+//! The log comes before the bus in the same way. Of the time of a whole stop the services have three quarters, the bus
+//! the next eighth, and the log the rest, so that a service which refuses to end costs neither its orderly end. A second
+//! order to stop hurries, a third kills.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -35,13 +36,28 @@ pub struct Service {
     pub essential: bool,
 }
 
-/// Where a service stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a service stands: each tier comes before those that follow here, and ends after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
-    /// A bus worker: comes before all services, ends after them.
+    /// Writes down what all others say.
+    Log,
+    /// A bus worker.
     Bus,
     /// Anything else.
     Service,
+}
+
+impl Tier {
+    /// When what is left of a tier is killed, of the time of a whole stop.
+    fn share(self, of: Duration) -> Duration {
+        match self {
+            Self::Service => of / 4 * 3,
+            Self::Bus => of / 8 * 7,
+            Self::Log => of,
+        }
+    }
+
+    const ALL: [Self; 3] = [Self::Service, Self::Bus, Self::Log];
 }
 
 /// What a service waits for in another one before it starts. Once started, it does not look back.
@@ -155,8 +171,9 @@ enum Phase {
         settled: bool,
     },
     Stopping {
-        kill_services_at: Instant,
-        kill_all_at: Instant,
+        since: Instant,
+        /// How long it may take.
+        max: Duration,
         hurried: bool,
     },
     Down,
@@ -268,11 +285,11 @@ impl House {
     pub fn deadline(&self) -> Option<Instant> {
         let own = self.members.values().filter_map(|member| member.instance.deadline(&member.rules)).min();
         let common = match self.phase {
-            Phase::Stopping { kill_services_at, kill_all_at, .. } => {
-                // Each is due as long as it has someone to kill.
-                let bound = |tier, at| self.members.values().any(|member| member.lives_on(tier)).then_some(at);
-                bound(Tier::Service, kill_services_at).or(bound(Tier::Bus, kill_all_at))
-            }
+            // Each is due as long as it has someone to kill.
+            Phase::Stopping { since, max, .. } => Tier::ALL
+                .into_iter()
+                .find(|tier| self.members.values().any(|member| member.lives_on(*tier)))
+                .map(|tier| since + tier.share(max)),
             Phase::Fresh | Phase::Up { .. } | Phase::Down => None,
         };
         own.into_iter().chain(common).min()
@@ -419,8 +436,9 @@ impl House {
         let essential = self.members.iter().find(|(_, member)| is_over(member) && is_essential(member));
         let failed = |(_, member): &(&Id, &Member)| member.instance.state() == State::Failed;
         let last = || {
-            let all = !self.members.is_empty() && self.members.values().all(is_over);
-            all.then(|| self.members.iter().find(failed).or(self.members.iter().next())).flatten()
+            let own = || self.members.iter().filter(|(_, member)| member.tier != Tier::Log);
+            let all = own().all(|(_, member)| is_over(member));
+            all.then(|| own().find(failed).or(own().next())).flatten()
         };
         if let Some((id, _)) = essential.or_else(last) {
             self.culprit = Some(*id);
@@ -448,10 +466,10 @@ impl House {
     /// The first thing that an instance still has to wait for before it starts.
     fn blocker<'a>(&'a self, member: &'a Member) -> Option<(&'a str, Condition)> {
         let service = self.plan.get(&member.service)?;
-        let bus = self.plan.iter().filter(|(_, other)| other.tier == Tier::Bus && service.tier != Tier::Bus);
-        let bus = bus.map(|(name, _)| (name, Condition::Started));
+        let before = self.plan.iter().filter(|(_, other)| other.tier < service.tier);
+        let before = before.map(|(name, _)| (name, Condition::Started));
         let named = service.after.iter().map(|(name, condition)| (name, *condition));
-        bus.chain(named).find(|(name, condition)| !self.holds(name, *condition)).map(|(name, c)| (name.as_str(), c))
+        before.chain(named).find(|(name, condition)| !self.holds(name, *condition)).map(|(name, c)| (name.as_str(), c))
     }
 
     fn holds(&self, name: &str, condition: Condition) -> bool {
@@ -478,7 +496,7 @@ impl House {
             .members
             .iter()
             .filter(|(_, member)| member.goal != Goal::Up && !member.is_ending())
-            .filter(|(_, member)| hurried || !member.serves() || !self.is_needed(member))
+            .filter(|(_, member)| (hurried && member.tier != Tier::Log) || !member.serves() || !self.is_needed(member))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -491,7 +509,7 @@ impl House {
         self.members.values().any(|other| {
             other.goal != Goal::Up
                 && other.has_process()
-                && (other.after.contains(&member.service) || (member.tier == Tier::Bus && other.tier == Tier::Service))
+                && (other.after.contains(&member.service) || other.tier > member.tier)
         })
     }
 
@@ -499,19 +517,17 @@ impl House {
         let now = turn.now;
         match self.phase {
             Phase::Fresh | Phase::Up { .. } => {
-                let all = self.stop_max.min(WAIT_MAX);
-                self.phase =
-                    Phase::Stopping { kill_services_at: now + all / 4 * 3, kill_all_at: now + all, hurried: false };
+                self.phase = Phase::Stopping { since: now, max: self.stop_max.min(WAIT_MAX), hurried: false };
                 self.rolling.clear();
                 self.members
                     .values_mut()
                     .filter(|member| member.goal == Goal::Up)
                     .for_each(|one| one.goal = Goal::Down);
             }
-            Phase::Stopping { kill_services_at, kill_all_at, hurried } => {
-                let at = if hurried { now } else { now + HURRY };
-                let (kill_services_at, kill_all_at) = (kill_services_at.min(at), kill_all_at.min(at));
-                self.phase = Phase::Stopping { kill_services_at, kill_all_at, hurried: true };
+            Phase::Stopping { since, max, hurried } => {
+                let left = (since + max).saturating_duration_since(now);
+                let max = if hurried { Duration::ZERO } else { left.min(HURRY) };
+                self.phase = Phase::Stopping { since: now, max, hurried: true };
                 self.tick(turn);
             }
             Phase::Down => {}
@@ -520,8 +536,9 @@ impl House {
 
     fn tick(&mut self, turn: &mut Turn) {
         self.tell_all(|_| true, Event::Tick, turn);
-        if let Phase::Stopping { kill_services_at, kill_all_at, .. } = self.phase {
-            for (tier, at) in [(Tier::Service, kill_services_at), (Tier::Bus, kill_all_at)] {
+        if let Phase::Stopping { since, max, .. } = self.phase {
+            for tier in Tier::ALL {
+                let at = since + tier.share(max);
                 if turn.now >= at {
                     self.tell_all(|member| member.tier == tier, Event::Stop, turn);
                     self.tell_all(|member| member.tier == tier, Event::KillAt(at), turn);
@@ -560,11 +577,11 @@ impl House {
         match (member.tier, state) {
             (_, State::Running { .. } | State::Completed | State::Failed | State::Stopped) => true,
             (Tier::Bus, _) => member.goal != Goal::Up,
-            (Tier::Service, State::Pending) => self.blocker(member).is_some_and(|(name, _)| {
+            (Tier::Log | Tier::Service, State::Pending) => self.blocker(member).is_some_and(|(name, _)| {
                 self.members.values().filter(|other| other.service == name).all(|other| self.has_settled(other))
             }),
-            (Tier::Service, State::Quarantined { .. }) => true,
-            (Tier::Service, State::Starting { .. } | State::Waiting { .. } | State::Stopping { .. }) => {
+            (Tier::Log | Tier::Service, State::Quarantined { .. }) => true,
+            (Tier::Log | Tier::Service, State::Starting { .. } | State::Waiting { .. } | State::Stopping { .. }) => {
                 member.instance.deaths() > 1
             }
         }

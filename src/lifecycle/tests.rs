@@ -187,8 +187,28 @@ fn a_service_that_refuses_to_end_is_killed_in_time_for_the_bus_to_end_in_order()
     assert_eq!(sim.tick_after(5_999), NOTHING);
     assert_eq!(sim.tick_after(1), ["Kill deaf/1"]);
     assert_eq!(sim.dies("deaf/1"), ["Terminate requests/1"]);
-    assert_eq!(sim.tick_after(1_998), NOTHING);
+    assert_eq!(sim.tick_after(998), NOTHING);
     assert_eq!(sim.tick_after(1), ["Kill requests/1"]);
+}
+
+#[test]
+fn the_log_is_there_before_the_bus_and_ends_after_it() {
+    let log = Service { tier: Tier::Log, ..service(&[]) };
+    let all = plan([("a", service(&[])), ("log", log), ("requests", bus())]);
+    assert_eq!(Sim::begin(all.clone()).1, ["Spawn log/1", "Spawn requests/1", "Spawn a/1"]);
+    let mut sim = Sim::up(all);
+    assert_eq!(sim.stop(), ["Terminate a/1"]);
+    assert_eq!(sim.dies("a/1"), ["Terminate requests/1"]);
+    assert_eq!(sim.dies("requests/1"), ["Terminate log/1"]);
+    assert_eq!(sim.tick_after(7_000), NOTHING);
+    assert_eq!(sim.tick_after(1_000), ["Kill log/1"]);
+}
+
+#[test]
+fn a_log_alone_is_nothing_to_stay_for() {
+    let log = Service { tier: Tier::Log, ..service(&[]) };
+    let mut sim = Sim::up(plan([("log", log), ("task", Service { rules: once(), ..service(&[]) })]));
+    assert_eq!(sim.ends_well("task/1"), ["Terminate log/1"]);
 }
 
 #[test]
@@ -206,7 +226,7 @@ fn a_second_order_to_stop_hurries_and_a_third_kills() {
     let mut sim = Sim::up(plan([("a", service(&[])), ("requests", bus())]));
     assert_eq!(sim.stop(), ["Terminate a/1"]);
     assert_eq!(sim.stop(), ["Terminate requests/1"], "nobody waits for anybody any more");
-    assert_eq!(sim.house.deadline(), Some(sim.now + HURRY));
+    assert_eq!(sim.house.deadline(), Some(sim.now + HURRY / 4 * 3));
     assert_eq!(sim.stop(), ["Kill a/1", "Kill requests/1"]);
     sim.dies("a/1");
     sim.dies("requests/1");

@@ -23,7 +23,9 @@ pub(super) fn between(before: &Config, after: &Config) -> Vec<Change> {
         let (what, why) = match (both(&old_units, &old_plan), both(&new_units, &new_plan)) {
             (None, Some(_)) => (What::Start, "it is new".to_owned()),
             (Some(_), None) => (What::Stop, "it is no longer there".to_owned()),
-            (Some(old), Some(new)) => of_service(&old, &new, moved, walled && new.0.program.is_built_in())?,
+            (Some(old), Some(new)) => {
+                of_service(&old, &new, moved && new.0.program.knows_the_bus(), walled && new.0.program.is_built_in())?
+            }
             (None, None) => return None,
         };
         Some(Change { service: name.to_owned(), what, why })

@@ -31,10 +31,21 @@ impl Supervisor {
                 });
                 return;
             }
+            Command::Logs(follow) => {
+                let known = follow.service.as_deref().map_or(Ok(()), |service| self.known(service));
+                let _ = reply.send(match known {
+                    Ok(()) => Reply::Lines { version: VERSION, lines: true },
+                    Err(error) => Reply::refused(error),
+                });
+                return;
+            }
             _ if matches!(self.house.health(), Health::Stopping | Health::Down) => {
                 Err("torus is going down".to_owned())
             }
             Command::Start { service } => self.order(service, HouseEvent::StartService),
+            Command::Stop { service } if service == "log" => {
+                Err("the log worker ends last of all: without it every service would wait to be read".to_owned())
+            }
             Command::Stop { service } => self.order(service, HouseEvent::StopService),
             Command::Restart { service } => self.order(service, HouseEvent::RestartService),
             Command::Signal { service, signal } => self.signal(service, &signal),
@@ -79,7 +90,8 @@ impl Supervisor {
         }
         for pid in pids {
             tracing::info!(service, %pid, "signalled {number} by order");
-            send(Whom::Group(pid), number);
+            // To the one that knows what to do with it: what it started may die of it.
+            send(Whom::Process(pid), number);
         }
         Ok(Vec::new())
     }
@@ -178,7 +190,7 @@ impl Supervisor {
                 warnings: instance.warnings.clone(),
             });
         }
-        services.sort_by_cached_key(|one| (one.kind != "requests", one.name.clone(), one.instance));
+        services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));
         services
     }
 }

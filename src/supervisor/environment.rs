@@ -36,11 +36,11 @@ pub(super) fn inherited() -> Vec<(OsString, OsString)> {
 /// What a child is told: its name, and where the bus listens; a built-in worker, whether it must have its sandbox.
 pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners, sandbox: Sandbox) -> Vec<(OsString, OsString)> {
     let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", number.to_string())];
-    if let Some(requests) = &listeners.requests {
+    if let Some(requests) = listeners.requests.as_ref().filter(|_| unit.program.knows_the_bus()) {
         told.push(pair("TORUS_REQUESTS_FRONT", requests.front.reachable()));
         told.push(pair("TORUS_REQUESTS_BACK", requests.back.reachable()));
     }
-    if let Program::Requests { settings } = &unit.program {
+    if let Program::Requests { settings } | Program::Log { settings } = &unit.program {
         told.push(pair("TORUS_SETTINGS", settings));
     }
     if unit.program.is_built_in() {

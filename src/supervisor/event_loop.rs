@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::instance::{Ground, Instance};
+use super::logs::Logs;
 use super::operations::Operations;
 use super::plan::{self, Units};
 use super::probes::Probes;
@@ -36,6 +37,7 @@ pub(super) struct Supervisor {
     pub(super) ground: Ground,
     pub(super) operations: Operations,
     probes: Probes,
+    pub(super) logs: Logs,
     told: Told,
     words: mpsc::Receiver<(Id, Pid, Word)>,
     pub(super) since: Instant,
@@ -59,6 +61,7 @@ impl Supervisor {
             ground,
             operations: Operations::default(),
             probes: Probes::default(),
+            logs: Logs::default(),
             told,
             words,
             since: Instant::now(),
@@ -81,11 +84,16 @@ impl Supervisor {
                 }
                 // It is on its way out of the plan.
                 (Some(instance), None) => instance,
-                (None, Some(unit)) => Instance::new(unit, number).map_err(io::Error::other)?,
+                (None, Some(unit)) => {
+                    let instance = Instance::new(unit, number)?;
+                    self.logs.attach(id, &instance);
+                    instance
+                }
                 (None, None) => continue,
             };
             self.instances.insert(id, instance);
         }
+        instances.into_keys().for_each(|id| self.logs.detach(id));
         Ok(())
     }
 
@@ -189,6 +197,9 @@ impl Supervisor {
                 match action {
                     Action::Spawn => events.extend(self.spawn(id)),
                     Action::Terminate => {
+                        if self.pid_of(id).is_some_and(|pid| self.logs.end(pid)) {
+                            continue;
+                        }
                         let number =
                             self.instances.get(&id).map_or(signals::SIGTERM, |instance| instance.unit.stop_signal);
                         self.with_process(id, |pid| send(Whom::Group(pid), number));
@@ -215,7 +226,12 @@ impl Supervisor {
             Ok(pid) => {
                 instance.last_pid = Some(pid);
                 tracing::info!(service = instance.unit.name, instance = instance.number, %pid, "started");
-                instance.unit.is_ready_at_once().then_some(HouseEvent::Ready(id))
+                let ready = instance.unit.is_ready_at_once();
+                match instance.process.as_mut().and_then(|process| process.command.take()) {
+                    Some(command) => self.logs.connect(pid, command, &self.instances),
+                    None => self.logs.began(id, pid),
+                }
+                ready.then_some(HouseEvent::Ready(id))
             }
             Err(cause) => {
                 instance.last_exit = Some(LastExit::NotStarted(cause.to_string()));
@@ -223,6 +239,10 @@ impl Supervisor {
                 Some(HouseEvent::Died(id, Outcome::Failure))
             }
         }
+    }
+
+    fn pid_of(&self, id: Id) -> Option<Pid> {
+        Some(self.instances.get(&id)?.process.as_ref()?.pid)
     }
 
     fn with_process(&self, id: Id, act: impl FnOnce(Pid)) {
@@ -257,6 +277,10 @@ impl Supervisor {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             instance.kill_cgroup();
             instance.process = None;
+            match instance.output {
+                Some(_) => self.logs.ended(id),
+                None => self.logs.disconnect(),
+            }
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),
                 wait::Exit::Signal(number) => LastExit::Signal(number),
@@ -345,7 +369,10 @@ impl Supervisor {
     }
 
     fn answer(&mut self, query: Query) {
-        self.begin(query.command, query.reply);
+        match query {
+            Query::Ask { command, reply } => self.begin(command, reply),
+            Query::Follow { follow, reader } => self.logs.follow(&follow, reader),
+        }
     }
 }
 

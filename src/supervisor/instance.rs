@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -22,10 +23,13 @@ use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
 use crate::sys::cgroup::{Cgroups, Group};
-use crate::sys::counters::{self, Counters, CountersError};
+use crate::sys::counters::{self, Counters};
 use crate::sys::limits::OpenFiles;
-use crate::sys::notify;
-use crate::sys::spawn::{self, Command, FIRST_DESCRIPTOR, SpawnError, Started};
+use crate::sys::spawn::{self, Bond, Command, FIRST_DESCRIPTOR, SpawnError, Started};
+use crate::sys::{notify, pipe};
+
+/// Bytes that a pipe holds while nobody reads it; then its writer waits.
+const PIPE_BYTES: usize = 64 << 10;
 
 /// What all processes are started from.
 #[derive(Debug)]
@@ -61,6 +65,22 @@ pub(super) struct Instance {
     counters: Option<CountersMemory>,
     /// Its cgroup, which outlives its processes.
     group: Option<Group>,
+    /// Where its processes write; the log worker's own write to where the supervisor does.
+    pub(super) output: Option<Output>,
+}
+
+/// The pipes that an instance's processes write to. We hold both ends: no death breaks them.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) readers: [OwnedFd; 2],
+    writers: [OwnedFd; 2],
+}
+
+impl Output {
+    fn new() -> io::Result<Self> {
+        let (out, err) = (pipe::output(PIPE_BYTES)?, pipe::output(PIPE_BYTES)?);
+        Ok(Self { readers: [out.0, err.0], writers: [out.1, err.1] })
+    }
 }
 
 /// A living process.
@@ -69,6 +89,8 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
     _ears: Ears,
+    /// Our end of the log worker's command socket, for what it is to be told.
+    pub(super) command: Option<UnixDatagram>,
 }
 
 /// The worker's counters, which outlive its processes.
@@ -104,17 +126,22 @@ pub(super) enum InstanceError {
 }
 
 impl Instance {
-    pub(super) fn new(unit: Rc<Unit>, number: u32) -> Result<Self, CountersError> {
+    pub(super) fn new(unit: Rc<Unit>, number: u32) -> io::Result<Self> {
         let counters = if unit.program.is_built_in() {
-            let fd = counters::create(&format!("torus-{}-{number}", unit.name))?;
-            let table = Counters::open(&fd)?;
+            let fd = counters::create(&format!("torus-{}-{number}", unit.name)).map_err(io::Error::other)?;
+            let table = Counters::open(&fd).map_err(io::Error::other)?;
             Some(CountersMemory { fd, table })
         } else {
             None
         };
+        let output = match unit.program {
+            Program::Log { .. } => None,
+            Program::Requests { .. } | Program::Worker { .. } | Program::Command { .. } => Some(Output::new()?),
+        };
         Ok(Self {
             unit,
             number,
+            output,
             starts: 0,
             process: None,
             last_pid: None,
@@ -143,7 +170,7 @@ impl Instance {
                 let program = spawn::find_program(&arguments[0])?;
                 (program, arguments.clone(), self.given_to_command()?, ground.open_files)
             }
-            built_in @ (Program::Requests { .. } | Program::Worker { .. }) => {
+            built_in @ (Program::Requests { .. } | Program::Log { .. } | Program::Worker { .. }) => {
                 let arguments = ["torus", "worker", built_in.kind()].map(OsString::from).to_vec();
                 (ground.executable.clone(), arguments, self.given_to_worker(built_in, ground)?, None)
             }
@@ -154,22 +181,36 @@ impl Instance {
         let mut descriptors: Vec<(i32, BorrowedFd<'_>)> =
             given.descriptors.iter().map(|(place, fd)| (*place, fd.as_fd())).collect();
         outfit.hand_secrets(&mut descriptors, &mut environment);
-        let Started { pid, warnings } = spawn::spawn(&Command {
+        if let Some(output) = &self.output {
+            for writer in &output.writers {
+                pipe::wait_again(writer).map_err(InstanceError::Descriptor)?;
+            }
+        }
+        // What the log worker holds is to be said even when we are gone.
+        let bond = if self.output.is_some() { Bond::Service } else { Bond::LastWords };
+        let command = Command {
             program: Path::new(&program),
             arguments: &arguments,
             environment: environment::last_wins(environment),
             stdin: ground.stdin.as_fd(),
+            output: self.output.as_ref().map(|output| output.writers.each_ref().map(AsFd::as_fd)),
             descriptors,
             listen_pid: given.listen_pid,
             open_files,
             confined: &outfit.confined,
             entrances: outfit.entrances(),
-        })?;
+        };
+        let Started { pid, warnings } = spawn::spawn_bound(&command, bond)?;
         let Outfit { confined, group, .. } = outfit;
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
+        let command = given.sources.iter().find_map(|source| match (source, &self.output) {
+            (Source::Command(socket), None) => Some(socket.try_clone().map_err(InstanceError::CommandSocket)),
+            _ => None,
+        });
+        let command = command.transpose()?;
         let ears = Ears::open((id, pid), given.sources, &unit, told);
-        self.process = Some(Process { pid, since: Instant::now(), _ears: ears });
+        self.process = Some(Process { pid, since: Instant::now(), _ears: ears, command });
         Ok(pid)
     }
 

@@ -13,6 +13,7 @@ mod event_loop;
 pub mod init;
 mod instance;
 mod listeners;
+mod logs;
 mod operations;
 mod plan;
 mod probes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::life::{self, Life, ReadyBy};
-use crate::config::{Bus, Config, Confine, Limits, Requests, RestartPolicy, ServiceKind};
+use crate::config::{Bus, Config, Confine, Limits, Logs, Requests, RestartPolicy, ServiceKind};
 use crate::lifecycle::{Condition, Limit, Outcome, Plan, Restart, Rules, Service, Then, Tier, When};
 
 /// One service as the supervisor runs it: all that its processes are started with and watched by.
@@ -27,6 +27,8 @@ pub(super) struct Unit {
 pub(super) enum Program {
     /// The requests worker, with its settings as JSON.
     Requests { settings: String },
+    /// The log worker, with its settings as JSON.
+    Log { settings: String },
     /// Another built-in worker, by its kind.
     Worker { kind: String },
     /// An argument vector.
@@ -38,15 +40,21 @@ impl Program {
     pub(super) fn kind(&self) -> &str {
         match self {
             Self::Requests { .. } => "requests",
+            Self::Log { .. } => "log",
             Self::Worker { kind } => kind,
             Self::Command { .. } => "command",
         }
     }
 
+    /// Whether it is told where the bus listens.
+    pub(super) fn knows_the_bus(&self) -> bool {
+        !matches!(self, Self::Log { .. })
+    }
+
     /// Whether it is one of our own workers, which count and say when they are ready.
     pub(super) fn is_built_in(&self) -> bool {
         match self {
-            Self::Requests { .. } | Self::Worker { .. } => true,
+            Self::Requests { .. } | Self::Log { .. } | Self::Worker { .. } => true,
             Self::Command { .. } => false,
         }
     }
@@ -94,6 +102,9 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
         units.insert(name.to_owned(), unit);
         plan.insert(name.to_owned(), service);
     };
+    let life = log_life();
+    let program = Program::Log { settings: log_settings(&config.logs) };
+    add("log", program, &life, &Confine::default(), service(Tier::Log, 1, &life));
     if let Some(Bus { requests: Some(requests), limits, .. }) = &config.bus {
         let life = bus_life(&config.supervisor);
         let program = Program::Requests { settings: settings(requests, limits) };
@@ -115,6 +126,12 @@ fn bus_life(policy: &RestartPolicy) -> Life {
     let backoff = life::Backoff { ms_min: policy.backoff_ms_min, ms_max: policy.backoff_ms_max };
     let healthy_after_ms = policy.healthy_after_ms;
     Life { restart: life::Restart { backoff, healthy_after_ms, limit: None, ..Default::default() }, ..Life::default() }
+}
+
+/// The log worker comes back at once: until it does, whoever says much waits.
+fn log_life() -> Life {
+    let backoff = life::Backoff { ms_min: 10, ms_max: 1_000 };
+    Life { restart: life::Restart { backoff, limit: None, ..Default::default() }, ..Life::default() }
 }
 
 fn service(tier: Tier, instances: u32, life: &Life) -> Service {
@@ -151,6 +168,14 @@ fn service(tier: Tier, instances: u32, life: &Life) -> Service {
     Service { tier, instances, after: after.collect(), rules, essential: life.essential }
 }
 
+fn log_settings(logs: &Logs) -> String {
+    #[derive(Serialize)]
+    struct Settings<'a> {
+        logs: &'a Logs,
+    }
+    serde_json::to_string(&Settings { logs }).expect("numbers and words are always JSON")
+}
+
 fn settings(requests: &Requests, limits: &Limits) -> String {
     #[derive(Serialize)]
     struct Settings<'a> {
@@ -180,12 +205,16 @@ mod tests {
                 format!("{:?} {name} {} {}", service.tier, service.instances, units[name].program.kind())
             })
             .collect();
-        assert_eq!(shown, ["Service echo 1 command", "Service hello 2 hello", "Bus requests 1 requests"]);
+        assert_eq!(
+            shown,
+            ["Service echo 1 command", "Service hello 2 hello", "Log log 1 log", "Bus requests 1 requests"]
+        );
     }
 
     #[test]
-    fn a_bus_without_requests_runs_no_worker() {
-        assert!(plan(&Config { bus: Some(Bus::default()), ..Config::default() }).0.is_empty());
+    fn a_bus_without_requests_runs_no_bus_worker() {
+        let units = plan(&Config { bus: Some(Bus::default()), ..Config::default() }).0;
+        assert_eq!(units.keys().collect::<Vec<_>>(), ["log"]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl Probes {
                 arguments: &arguments,
                 environment: environment::inherited(),
                 stdin: ground.stdin.as_fd(),
+                output: None,
                 descriptors: Vec::new(),
                 listen_pid: false,
                 open_files: ground.open_files,

@@ -6,7 +6,8 @@ use std::io;
 use nix::errno::Errno;
 use nix::libc;
 pub use nix::libc::{
-    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU,
+    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN,
+    SIGTTOU,
 };
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;

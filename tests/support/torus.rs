@@ -42,7 +42,9 @@ impl Torus {
         let log = fs::File::create(directory.join("log")).unwrap();
         let mut command = Command::new(TORUS);
         command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
-        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // What services write comes by standard output, in the same file.
+        let output = log.try_clone().unwrap();
+        command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(output).stderr(log);
         prepare(&mut command);
         Self { child: command.spawn().unwrap(), directory }
     }

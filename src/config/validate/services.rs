@@ -17,7 +17,7 @@ const NAME_CHARS_MAX: usize = 32;
 /// The built-in workers that a service may name.
 const SERVICE_WORKERS: [&str; 1] = ["hello"];
 /// Names that belong to the bus workers.
-const RESERVED_NAMES: [&str; 1] = ["requests"];
+const RESERVED_NAMES: [&str; 2] = ["requests", "log"];
 
 /// The services that can run; the others are among the problems.
 pub(super) fn services(node: &Node, policy: &RestartPolicy, problems: &mut Problems) -> BTreeMap<String, Service> {
@@ -32,7 +32,7 @@ pub(super) fn services(node: &Node, policy: &RestartPolicy, problems: &mut Probl
             problems.add(key.line, &path, message);
         }
         if RESERVED_NAMES.contains(&key.text.as_str()) {
-            problems.add(key.line, &path, "the name belongs to the bus worker");
+            problems.add(key.line, &path, "the name belongs to a worker of torus itself");
         }
         let entry = Entry { path: &path, line: key.line, policy };
         if let Some(service) = service(&entry, node, &mut after, problems) {

@@ -80,6 +80,7 @@ fn spawn_file(program: &Path, arguments: &[OsString], bond: Bond<'_>) -> Result<
         arguments,
         environment: Vec::new(),
         stdin: stdin.as_fd(),
+        output: None,
         descriptors: Vec::new(),
         listen_pid: false,
         open_files: None,

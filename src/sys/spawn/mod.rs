@@ -9,7 +9,7 @@
 //! - leads a process group of its own, so that it can be signalled with all that it started;
 //! - is killed by the kernel when its supervisor dies (prctl(2), PR_SET_PDEATHSIG);
 //! - has the default dispositions of signals, and none blocked;
-//! - reads /dev/null, shares our output, and has no other descriptor than those named.
+//! - reads /dev/null, writes to where it is told or shares our output, and has no other descriptor than those named.
 //!
 //! The one child of an init is bound otherwise, see [`Bond`].
 
@@ -49,6 +49,8 @@ pub struct Command<'a> {
     pub environment: Vec<(OsString, OsString)>,
     /// What the child has as its standard input.
     pub stdin: BorrowedFd<'a>,
+    /// What the child has as its standard output and standard error; `None` is ours.
+    pub output: Option<[BorrowedFd<'a>; 2]>,
     /// What the child has as descriptors, each with its number, from [`FIRST_DESCRIPTOR`] on.
     pub descriptors: Vec<(RawFd, BorrowedFd<'a>)>,
     /// Whether LISTEN_PID is added to the environment: the child's own process id, which only the child knows.
@@ -224,6 +226,7 @@ mod tests {
             arguments: &arguments,
             environment: environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             stdin: null.as_fd(),
+            output: None,
             descriptors: vec![(3, other.as_fd()), (4, writer.as_fd())],
             listen_pid,
             open_files: None,
@@ -278,6 +281,7 @@ mod tests {
                 arguments: &[OsString::from(argument)],
                 environment: Vec::new(),
                 stdin: null.as_fd(),
+                output: None,
                 descriptors: Vec::new(),
                 listen_pid: false,
                 open_files: None,
@@ -301,6 +305,7 @@ mod tests {
                 arguments: &[OsString::from("true")],
                 environment: Vec::new(),
                 stdin: null.as_fd(),
+                output: None,
                 descriptors: Vec::new(),
                 listen_pid: false,
                 open_files: None,
@@ -331,6 +336,7 @@ mod tests {
             arguments: &[OsString::from("true")],
             environment: Vec::new(),
             stdin: null.as_fd(),
+            output: None,
             descriptors: Vec::new(),
             listen_pid: false,
             open_files: None,

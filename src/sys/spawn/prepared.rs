@@ -113,6 +113,7 @@ pub(super) struct Prepared<'a> {
     /// Where the digits of LISTEN_PID go.
     listen_pid: Option<*mut u8>,
     stdin: RawFd,
+    output: Option<[RawFd; 2]>,
     /// Where each is to be, and where it is.
     descriptors: Vec<(RawFd, RawFd)>,
     entrances: Vec<RawFd>,
@@ -183,6 +184,7 @@ impl<'a> Prepared<'a> {
             listen_pid,
             _strings: strings,
             stdin: command.stdin.as_raw_fd(),
+            output: command.output.map(|both| both.map(|fd| fd.as_raw_fd())),
             descriptors: command.descriptors.iter().map(|(place, fd)| (*place, fd.as_raw_fd())).collect(),
             entrances: command.entrances.iter().map(AsRawFd::as_raw_fd).collect(),
             report,
@@ -266,7 +268,9 @@ impl<'a> Prepared<'a> {
             *descriptor = moved;
         }
         let places = self.descriptors.iter().map(|(place, from)| (*from, *place));
-        for (from, place) in [(self.stdin, libc::STDIN_FILENO)].into_iter().chain(places) {
+        let output = self.output.map(|[out, err]| [(out, libc::STDOUT_FILENO), (err, libc::STDERR_FILENO)]);
+        let standard = [(self.stdin, libc::STDIN_FILENO)].into_iter().chain(output.into_iter().flatten());
+        for (from, place) in standard.chain(places) {
             // SAFETY: as above.
             check(unsafe { libc::dup2(from, place) }, Step::Descriptors)?;
         }

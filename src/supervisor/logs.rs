@@ -1,0 +1,153 @@
+//! What the log worker is told: which pipes there are, whose they are, and who wants to follow. docs/logs.md has the
+//! packets.
+//!
+//! The supervisor never waits for the log worker. What it has to say waits in a line of bounded length; a worker that
+//! lets it grow full has hung, and is ended: its successor is told everything anew.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram as StdDatagram;
+
+use serde::Serialize;
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+
+use super::instance::Instance;
+use crate::control::Follow;
+use crate::lifecycle::Id;
+use crate::sys::signals::{self, Whom};
+use crate::sys::{Pid, pass};
+
+/// Packets on their way to the log worker; one more ends it.
+const PACKETS_MAX: usize = 8_192;
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
+
+/// The line to the log worker, while there is one.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    worker: Option<(Pid, mpsc::Sender<Order>)>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Say {
+        packet: Vec<u8>,
+        with: Option<OwnedFd>,
+    },
+    /// When all is said, it is to end.
+    End,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Packet<'a> {
+    Attach { source: u64, service: &'a str, instance: u32, stream: &'a str, pid: Option<i32> },
+    Pid { source: u64, pid: i32 },
+    Ended { source: u64 },
+    Detach { source: u64 },
+    Follow(&'a Follow),
+}
+
+impl Logs {
+    /// Takes a new log worker, and tells it all that there is.
+    pub(super) fn connect(&mut self, pid: Pid, socket: StdDatagram, instances: &BTreeMap<Id, Instance>) {
+        let (orders, line) = mpsc::channel(PACKETS_MAX);
+        tokio::spawn(async move {
+            if let Err(cause) = speak(socket, pid, line).await {
+                tracing::warn!(%pid, "cannot speak to the log worker: {cause}");
+            }
+        });
+        self.worker = Some((pid, orders));
+        for (id, instance) in instances {
+            self.attach(*id, instance);
+        }
+    }
+
+    /// Forgets a log worker that has ended.
+    pub(super) fn disconnect(&mut self) {
+        self.worker = None;
+    }
+
+    /// There are pipes to be read.
+    pub(super) fn attach(&mut self, id: Id, instance: &Instance) {
+        let Some(output) = &instance.output else { return };
+        let pid = instance.process.as_ref().map(|process| process.pid.as_raw());
+        for (index, (stream, reader)) in STREAMS.into_iter().zip(&output.readers).enumerate() {
+            let service = instance.unit.name.as_str();
+            match reader.try_clone() {
+                Ok(reader) => self.say(
+                    &Packet::Attach { source: source(id, index), service, instance: instance.number, stream, pid },
+                    Some(reader),
+                ),
+                Err(cause) => tracing::warn!(service, "cannot have its output read: {cause}"),
+            }
+        }
+    }
+
+    /// A process has the pipes from now on.
+    pub(super) fn began(&mut self, id: Id, pid: Pid) {
+        (0..STREAMS.len()).for_each(|index| {
+            self.say(&Packet::Pid { source: source(id, index), pid: pid.as_raw() }, None);
+        });
+    }
+
+    /// A process has ended: what it began to say is all.
+    pub(super) fn ended(&mut self, id: Id) {
+        (0..STREAMS.len()).for_each(|index| self.say(&Packet::Ended { source: source(id, index) }, None));
+    }
+
+    /// An instance is gone for good.
+    pub(super) fn detach(&mut self, id: Id) {
+        (0..STREAMS.len()).for_each(|index| self.say(&Packet::Detach { source: source(id, index) }, None));
+    }
+
+    /// Somebody wants to read along.
+    pub(super) fn follow(&mut self, follow: &Follow, reader: OwnedFd) {
+        self.say(&Packet::Follow(follow), Some(reader));
+    }
+
+    /// Asks the worker to end when it has been told all; `false` when this is not it.
+    pub(super) fn end(&mut self, pid: Pid) -> bool {
+        let Some((_, orders)) = self.worker.as_ref().filter(|(worker, _)| *worker == pid) else { return false };
+        orders.try_send(Order::End).is_ok()
+    }
+
+    fn say(&mut self, packet: &Packet<'_>, with: Option<OwnedFd>) {
+        let Some((pid, orders)) = &self.worker else { return };
+        let packet = serde_json::to_vec(packet).expect("numbers and words are always JSON");
+        if let Err(mpsc::error::TrySendError::Full(_)) = orders.try_send(Order::Say { packet, with }) {
+            tracing::error!(%pid, "the log worker does not listen any more: killed");
+            let _ = signals::send(Whom::Group(*pid), signals::SIGKILL);
+            self.worker = None;
+        }
+    }
+}
+
+fn source(id: Id, stream: usize) -> u64 {
+    id * STREAMS.len() as u64 + stream as u64
+}
+
+/// Sends what is ordered, in that order, each when the worker has room for it.
+async fn speak(socket: StdDatagram, pid: Pid, mut line: mpsc::Receiver<Order>) -> io::Result<()> {
+    let socket = UnixDatagram::from_std(socket)?;
+    while let Some(order) = line.recv().await {
+        let Order::Say { packet, with } = order else {
+            let _ = signals::send(Whom::Group(pid), signals::SIGTERM);
+            continue;
+        };
+        let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+        loop {
+            socket.writable().await?;
+            match socket.try_io(tokio::io::Interest::WRITABLE, || pass::send(&socket, &packet, &with)) {
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+                // It has ended; that is told elsewhere.
+                Err(cause) if matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                    return Ok(());
+                }
+                sent => break sent?,
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What services write, through the supervisor's pipes and the log worker: prefixed, whole, followed, and not lost.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::process::signal;
+use support::{PATIENCE, TORUS, Torus};
+
+fn log_pid(status: &Value) -> i64 {
+    let services = status["services"].as_array().unwrap();
+    services.iter().find(|one| one["name"] == "log").unwrap()["pid"].as_i64().unwrap()
+}
+
+#[test]
+fn supervisor_553_s6_overlay_304_each_line_says_whose_it_is_and_lines_are_never_mixed() {
+    let script = "i=0; while [ $i -lt 200 ]; do printf 'a%s' $TORUS_INSTANCE; printf 'b%s' $TORUS_INSTANCE; \
+                  echo c$TORUS_INSTANCE; i=$((i + 1)); done; echo done; exec sleep 1000";
+    let torus = Torus::up(&format!("services: {{ talk: {{ command: [sh, -c, \"{script}\"], instances: 5 }} }}"));
+    for number in 1..=5 {
+        torus.until_log(&format!("talk/{number} | done"));
+    }
+    for number in 1..=5 {
+        let line = format!("talk/{number} | a{number}b{number}c{number}");
+        assert_eq!(torus.log().lines().filter(|found| *found == line).count(), 200);
+    }
+}
+
+#[test]
+fn json_lines_carry_their_fields() {
+    let torus = Torus::up(
+        "logs: { format: json }\nservices: { talk: { command: [sh, -c, 'echo hi; echo ho >&2; exec sleep 1000'] } }",
+    );
+    torus.until_log("\"ho\"");
+    let lines: Vec<Value> = torus.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for (line, stream) in [("hi", "stdout"), ("ho", "stderr")] {
+        let found = lines.iter().find(|found| found["line"] == line).unwrap();
+        assert_eq!(
+            (&found["service"], &found["instance"], &found["stream"]),
+            (&"talk".into(), &1.into(), &stream.into())
+        );
+        assert!(found["pid"].as_i64().unwrap() > 0 && found["ts"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[test]
+fn the_log_worker_is_killed_under_load_and_no_line_is_torn_no_writer_harmed_and_the_rest_goes_on() {
+    let script = "i=0; while [ $i -lt 20000 ]; do echo line $i end; i=$((i + 1)); done; echo all said; exec sleep 1000";
+    let torus = Torus::up(&format!(
+        "logs: {{ rate_lines_per_s: 0 }}\nservices: {{ talk: {{ command: [sh, -c, '{script}'] }} }}"
+    ));
+    for _ in 0..3 {
+        let before = log_pid(&torus.status().unwrap());
+        signal("KILL", before);
+        torus.until("a new log worker", |status| {
+            let services = status["services"].as_array().unwrap();
+            services.iter().any(|one| one["name"] == "log" && one["state"] == "running" && one["pid"] != before)
+        });
+    }
+    torus.until_log("talk/1 | all said");
+    let status = torus.status().unwrap();
+    let talk = status["services"].as_array().unwrap().iter().find(|one| one["name"] == "talk").unwrap();
+    assert_eq!((&talk["restarts"], &talk["state"]), (&0.into(), &"running".into()), "the writer was harmed");
+    let log = torus.log();
+    let numbers: Vec<u32> = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("talk/1 | line ")?.strip_suffix(" end")?.parse().ok())
+        .collect();
+    assert!(numbers.is_sorted() && numbers.len() > 1_000, "only {} lines", numbers.len());
+    assert_eq!(numbers.last(), Some(&19_999), "what came last was lost");
+}
+
+#[test]
+fn logs_shows_the_past_and_follows() {
+    let torus = Torus::up(
+        "services: { talk: { command: [sh, -c, 'for i in 1 2 3 4 5; do echo past $i; done; trap \"echo now\" USR1; \
+         while :; do sleep 0.02; done'] }, other: { command: [sh, -c, 'echo noise; exec sleep 1000'] } }",
+    );
+    torus.until_log("talk/1 | past 5");
+    torus.until_log("other/1 | noise");
+    let (code, said) = torus.command(&["logs", "talk", "-n", "2"]);
+    assert_eq!((code, said.as_str()), (Some(0), "talk/1 | past 4\ntalk/1 | past 5\n"));
+    assert_eq!(torus.command(&["logs", "nobody"]).0, Some(1));
+
+    let mut follower = Command::new(TORUS)
+        .args(["logs", "-f", "talk", "-n", "1", "--runtime-dir"])
+        .arg(&torus.directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "talk/1 | past 5");
+    let begin = Instant::now();
+    assert_eq!(torus.command(&["signal", "talk", "USR1"]).0, Some(0));
+    assert_eq!(lines.next().unwrap().unwrap(), "talk/1 | now");
+    assert!(begin.elapsed() < PATIENCE);
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn last_words_are_written_before_torus_leaves() {
+    let mut torus = Torus::up(
+        "services: { talk: { command: [sh, -c, 'trap \"echo farewell; printf cut; exit 0\" TERM; echo set; while :; do sleep 0.02; \
+         done'] } }",
+    );
+    torus.until_log("talk/1 | set");
+    torus.signal("TERM");
+    let (status, took) = torus.end();
+    assert_eq!(status.code(), Some(0));
+    let log = torus.log();
+    assert!(log.contains("talk/1 | farewell\n") && log.contains("talk/1 | cut\n"), "{log}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn supervisor_1078_a_service_may_open_dev_stdout() {
+    let torus = Torus::up(
+        "services: { talk: { command: [sh, -c, 'echo one > /dev/stdout; echo two >> /dev/stderr; exec sleep 1000'] } }",
+    );
+    torus.until_log("talk/1 | one");
+    torus.until_log("talk/1 | two");
+}
