@@ -9,6 +9,8 @@ mod examples;
 mod heartbeats;
 #[path = "interop/messages.rs"]
 mod messages;
+#[path = "interop/restarts.rs"]
+mod restarts;
 #[path = "interop/versions.rs"]
 mod versions;
 

@@ -104,6 +104,12 @@ pub trait Core {
     /// Does what is due at `now`.
     fn tick(&mut self, now: Millis);
 
+    /// The worker is to end soon: nothing new is taken from those in front, and what is in hand is brought to its end.
+    fn drain(&mut self);
+
+    /// Whether nothing is left that could still be brought to its end.
+    fn is_drained(&self) -> bool;
+
     /// The worker is about to end: whatever is still in hand is accounted for.
     fn stop(&mut self);
 }

@@ -105,6 +105,11 @@ pub struct Limits {
     pub heartbeat_ms: u64,
     /// Milliseconds that a PING may stay unanswered; then the peer is disconnected.
     pub heartbeat_timeout_ms: u64,
+    /// Milliseconds that a bus worker which is told to end may take to bring what it has in hand to its end; what is left
+    /// then is counted as lost.
+    pub drain_ms_max: u64,
+    /// Milliseconds without a sign of life from a bus worker; then it counts as hung and is replaced. 0: never.
+    pub watchdog_ms: u64,
 }
 
 impl Default for Limits {
@@ -121,6 +126,8 @@ impl Default for Limits {
             memory_bytes_max: 256 << 20,
             heartbeat_ms: 10_000,
             heartbeat_timeout_ms: 30_000,
+            drain_ms_max: 1_000,
+            watchdog_ms: 30_000,
         }
     }
 }

@@ -305,7 +305,7 @@ fn the_page_lists_every_key_with_its_default() {
     let defaults = Config { bus: Some(bus), ..Config::default() };
     let mut keys = Vec::new();
     leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
-    assert_eq!(keys.len(), 32);
+    assert_eq!(keys.len(), 34);
     for (path, default) in keys {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
         let row = row.unwrap_or_else(|| panic!("{path} has no row"));
@@ -530,7 +530,8 @@ fn any_limits() -> impl Strategy<Value = Limits> {
         bytes
     });
     let counts = [3..=1_000_000u32, 1..=1_000_000, 1..=1_000_000];
-    let times = [1..=86_400_000u64, 0..=86_400_000, 1..=86_400_000];
+    let ms = || 0..=86_400_000u64;
+    let times = [1..=86_400_000u64, 0..=86_400_000, 1..=86_400_000, ms(), ms()];
     (bytes, counts, 512..=1u32 << 20, times).prop_map(|(bytes, counts, metadata_bytes_max, times)| Limits {
         frame_bytes_max: bytes[0],
         message_bytes_max: bytes[1],
@@ -543,6 +544,8 @@ fn any_limits() -> impl Strategy<Value = Limits> {
         memory_bytes_max: bytes[3],
         heartbeat_ms: times[1],
         heartbeat_timeout_ms: times[2],
+        drain_ms_max: times[3],
+        watchdog_ms: times[4],
     })
 }
 

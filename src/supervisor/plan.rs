@@ -106,7 +106,7 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
     let program = Program::Log { settings: log_settings(&config.logs) };
     add("log", program, &life, &Confine::default(), service(Tier::Log, 1, &life));
     if let Some(Bus { requests: Some(requests), limits, .. }) = &config.bus {
-        let life = bus_life(&config.supervisor);
+        let life = bus_life(&config.supervisor, limits);
         let program = Program::Requests { settings: settings(requests, limits) };
         add("requests", program, &life, &Confine::default(), service(Tier::Bus, 1, &life));
     }
@@ -122,10 +122,16 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
 }
 
 /// A bus worker is started again however often it dies: without it nothing is served.
-fn bus_life(policy: &RestartPolicy) -> Life {
+fn bus_life(policy: &RestartPolicy, limits: &Limits) -> Life {
     let backoff = life::Backoff { ms_min: policy.backoff_ms_min, ms_max: policy.backoff_ms_max };
     let healthy_after_ms = policy.healthy_after_ms;
-    Life { restart: life::Restart { backoff, healthy_after_ms, limit: None, ..Default::default() }, ..Life::default() }
+    let timeout_ms = limits.watchdog_ms;
+    let watchdog = (timeout_ms > 0).then(|| life::Watchdog { timeout_ms, ..life::Watchdog::default() });
+    Life {
+        watchdog,
+        restart: life::Restart { backoff, healthy_after_ms, limit: None, ..Default::default() },
+        ..Life::default()
+    }
 }
 
 /// The log worker comes back at once: until it does, whoever says much waits.

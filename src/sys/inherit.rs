@@ -64,6 +64,12 @@ impl CommandSocket {
         Ok(())
     }
 
+    /// Tells the supervisor that the worker lives.
+    pub(super) fn alive(&self) -> io::Result<()> {
+        send(self.0.as_raw_fd(), b"WATCHDOG=1", MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+
     /// Has [`CommandSocket::is_ended`] return at once.
     pub(super) fn set_nonblocking(&self) -> io::Result<()> {
         fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

@@ -58,7 +58,17 @@ impl<'a> Stop<'a> {
 
     /// Whether the worker has been told to stop.
     pub fn is_due(&self) -> bool {
-        self.signals.has_come() || self.command.is_ended()
+        self.signals.has_come() || self.is_final()
+    }
+
+    /// Whether nobody is left to stop for: the supervisor is gone.
+    pub fn is_final(&self) -> bool {
+        self.command.is_ended()
+    }
+
+    /// Tells the supervisor that the worker lives. One that does not listen just now hears the next sign.
+    pub fn tell_alive(&self) {
+        let _ = self.command.alive();
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use super::hub::Hub;
 use super::link::Silence;
-use crate::broker::{Core, PeerId};
+use crate::broker::{Core, Millis, PeerId};
 use crate::sys::poller::Event;
 use crate::sys::stop::Stop;
 
@@ -29,6 +29,9 @@ impl<C: Core> Hub<C> {
             self.poller.watch_reads(entrance.listener.as_fd(), token)?;
         }
         let mut accepting = true;
+        // When what is still in hand is given up.
+        let mut leave_at: Option<Millis> = None;
+        self.alive(stop);
         loop {
             let idle = self.ready.is_empty() && !accepting && !self.core.peers().has_dirty();
             self.poller.wait(idle)?;
@@ -46,24 +49,48 @@ impl<C: Core> Hub<C> {
                     peer => self.note(PeerId::from_u64(peer), event),
                 }
             }
-            // Who comes now waits in the backlog for the next worker.
-            if accepting && !stopping {
+            if stopping {
+                // A second order waits for nothing.
+                let patience = if leave_at.is_some() || stop.is_final() { 0 } else { self.options.drain_ms_max };
+                leave_at = Some(self.now() + patience);
+                self.core.drain();
+            }
+            // Who comes from now on waits in the backlog for the next worker.
+            accepting &= leave_at.is_none();
+            if accepting {
                 self.accept();
             }
             self.read_ready();
             if timed {
                 self.expire();
+                self.alive(stop);
             }
             self.flush();
+            if let Some(at) = leave_at {
+                if self.core.is_drained() || self.now() >= at {
+                    self.core.stop();
+                    return Ok(());
+                }
+                self.due(at);
+            }
             self.settle()?;
             if accepting || timed {
                 accepting = self.entrances.iter().any(|entrance| entrance.is_waited_at());
             }
-            if stopping {
-                self.core.stop();
-                return Ok(());
-            }
         }
+    }
+
+    /// Tells the supervisor that this loop turns, when that is due.
+    fn alive(&mut self, stop: &Stop) {
+        let pause = self.options.alive_ms;
+        if pause == 0 {
+            return;
+        }
+        if self.now() >= self.alive_at {
+            stop.tell_alive();
+            self.alive_at = self.now() + pause;
+        }
+        self.due(self.alive_at);
     }
 
     /// Notes what has changed about a connection.

@@ -38,6 +38,8 @@ pub(super) struct Hub<C> {
     pub(super) due: Millis,
     pub(super) armed: Millis,
     pub(super) timer: Timer,
+    /// When the next sign of life is due.
+    pub(super) alive_at: Millis,
     /// When memory was last relieved.
     pub(super) relieved: Option<Millis>,
     /// Unfinished handshakes in the order in which they began.
@@ -65,6 +67,7 @@ impl<C: Core> Hub<C> {
             due: Millis::MAX,
             armed: Millis::MAX,
             timer: Timer::new()?,
+            alive_at: 0,
             relieved: None,
             handshakes: BTreeMap::new(),
             accepted: 0,
@@ -250,6 +253,8 @@ pub(super) mod tests {
             connections_max: 10,
             heartbeat_ms: 0,
             heartbeat_timeout_ms: 1,
+            drain_ms_max: 0,
+            alive_ms: 0,
         };
         let counts = Counts::register(|_| Ok::<_, Infallible>(Box::leak(Box::default()))).unwrap();
         Hub::new(core, vec![door], options, counts).unwrap()

@@ -40,6 +40,10 @@ pub struct Options {
     pub connections_max: usize,
     /// Milliseconds of silence after which a peer that knows PING is sent one, and others are probed by TCP; 0: never.
     pub heartbeat_ms: u64,
+    /// Milliseconds that may pass between the order to stop and the end, while something is in hand.
+    pub drain_ms_max: u64,
+    /// Milliseconds between two signs of life; 0: none.
+    pub alive_ms: u64,
     /// Milliseconds that a PING, a probe or written bytes may stay unanswered; then the peer is disconnected.
     pub heartbeat_timeout_ms: u64,
 }

@@ -109,5 +109,8 @@ fn options(limits: &config::Limits, connections_max: usize) -> Options {
         connections_max,
         heartbeat_ms: limits.heartbeat_ms,
         heartbeat_timeout_ms: limits.heartbeat_timeout_ms,
+        drain_ms_max: limits.drain_ms_max,
+        // Two may be late before the supervisor counts the worker as hung.
+        alive_ms: limits.watchdog_ms.div_ceil(3),
     }
 }

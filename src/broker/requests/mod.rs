@@ -77,6 +77,8 @@ pub struct Requests {
     held_back: VecDeque<PeerId>,
     /// When the waiting were last looked through.
     ticked: Millis,
+    /// No client is read any more.
+    draining: bool,
     counts: Counts,
 }
 
@@ -105,6 +107,7 @@ impl Requests {
             waiting: Waiting::default(),
             held_back: VecDeque::new(),
             ticked: 0,
+            draining: false,
             counts,
         }
     }
@@ -337,7 +340,7 @@ impl Core for Requests {
         if self.roles.get(peer.slot()) != Some(&Role::Client) {
             return usize::MAX;
         }
-        let credit = self.credit_of(peer, 1);
+        let credit = if self.draining { 0 } else { self.credit_of(peer, 1) };
         if credit == 0 {
             self.held_back.push_back(peer);
         }
@@ -346,6 +349,9 @@ impl Core for Requests {
 
     fn resumed(&mut self) -> Vec<PeerId> {
         let mut resumed = Vec::new();
+        if self.draining {
+            return resumed;
+        }
         for _ in 0..self.held_back.len().min(RESUMED_MAX) {
             let Some(client) = self.held_back.pop_front() else { break };
             if self.credit_of(client, 2) > 0 {
@@ -358,7 +364,7 @@ impl Core for Requests {
     }
 
     fn holds_back(&self) -> bool {
-        !self.held_back.is_empty()
+        !self.draining && !self.held_back.is_empty()
     }
 
     fn deadline(&self) -> Option<Millis> {
@@ -377,6 +383,16 @@ impl Core for Requests {
             self.counts.lost(Lost::Expired, expired);
             self.counts.waiting.set(self.waiting.len() as u64);
         }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    fn is_drained(&self) -> bool {
+        // What waits while there is no back-end has nobody who would bring it to its end.
+        let waiting = self.counts.waiting.get() > 0 && self.counts.backends.get() > 0;
+        !waiting && self.counts.in_hand.get() == 0 && self.counts.replies_queued.get() == 0
     }
 
     fn stop(&mut self) {

@@ -115,6 +115,8 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> (Limits, Bound) {
     let handshake_ms_max = ms("handshake_ms_max", 1, default.handshake_ms_max);
     let heartbeat_ms = ms("heartbeat_ms", 0, default.heartbeat_ms);
     let heartbeat_timeout_ms = ms("heartbeat_timeout_ms", 1, default.heartbeat_timeout_ms);
+    let drain_ms_max = ms("drain_ms_max", 0, default.drain_ms_max);
+    let watchdog_ms = ms("watchdog_ms", 0, default.watchdog_ms);
     fields.finish(problems);
     let limits = Limits {
         frame_bytes_max: frame.given.value,
@@ -128,6 +130,8 @@ fn limits(node: Option<&Node>, problems: &mut Problems) -> (Limits, Bound) {
         memory_bytes_max: memory.given.value,
         heartbeat_ms,
         heartbeat_timeout_ms,
+        drain_ms_max,
+        watchdog_ms,
     };
     (limits, memory)
 }
