@@ -82,10 +82,11 @@ fn remarks(services: &[ServiceStatus]) -> String {
     let mut text = String::new();
     for service in services {
         let name = format!("{}/{}", service.name, service.instance);
+        let due = service.due_in_ms.iter().map(|ms| format!("started again in {}", duration(*ms)));
         let waits = service.waits_for.iter().map(|what| format!("waits for {what}"));
         let says = service.says.iter().map(|what| format!("says: {what}"));
         let warnings = service.warnings.iter().map(|what| format!("warning: {what}"));
-        for remark in waits.chain(says).chain(warnings) {
+        for remark in due.chain(waits).chain(says).chain(warnings) {
             let _ = writeln!(text, "{}", escape::line(&format!("{name}: {remark}")));
         }
     }
@@ -186,6 +187,7 @@ mod tests {
             uptime_ms: pid.map(|_| 312_000),
             restarts,
             last_exit,
+            due_in_ms: None,
             waits_for: None,
             says: None,
             warnings: Vec::new(),
@@ -253,11 +255,12 @@ mod tests {
             uptime_ms: None,
             restarts: 0,
             last_exit: Some(LastExit::NotStarted("no\rpe".into())),
+            due_in_ms: Some(40_000),
             waits_for: Some("a\u{1b}b to be ready".into()),
             says: Some("well\nenough".into()),
             warnings: vec!["wa\nrn".into()],
         };
-        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 4);
+        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 5);
         assert!(!remarks(std::slice::from_ref(&service)).contains('\u{1b}'));
         let cells = row(&service);
         assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));

@@ -198,6 +198,9 @@ pub struct ServiceStatus {
     pub restarts: u64,
     /// How its last process ended, if one has.
     pub last_exit: Option<LastExit>,
+    /// Milliseconds until it is started again, when it waits or rests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_in_ms: Option<u64>,
     /// What it waits for before its first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,

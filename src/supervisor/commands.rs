@@ -11,7 +11,7 @@ use super::operations::Operation;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
 use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION};
-use crate::lifecycle::{Condition, Health, HouseEvent};
+use crate::lifecycle::{Condition, Health, HouseEvent, State};
 use crate::sys::identity;
 use crate::sys::signals::{self, Whom};
 
@@ -176,7 +176,12 @@ impl Supervisor {
                 Condition::Ready => format!("{name} to be ready"),
                 Condition::Completed => format!("{name} to be completed"),
             });
+            let due_in_ms = match state {
+                State::Waiting { until } | State::Quarantined { until } => Some(ms_until(until)),
+                _ => None,
+            };
             services.push(ServiceStatus {
+                due_in_ms,
                 name: name.to_owned(),
                 instance: number,
                 kind: instance.unit.program.kind().to_owned(),
@@ -193,6 +198,10 @@ impl Supervisor {
         services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));
         services
     }
+}
+
+fn ms_until(then: Instant) -> u64 {
+    then.saturating_duration_since(Instant::now()).as_millis() as u64
 }
 
 fn ms_since(then: Instant) -> u64 {
