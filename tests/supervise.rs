@@ -362,3 +362,20 @@ fn a_torus_whose_output_is_closed_goes_on() {
     torus.signal("TERM");
     assert_eq!(torus.end().0.code(), Some(0));
 }
+
+#[test]
+fn a_reader_that_has_stopped_reading_does_not_stop_the_supervisor() {
+    let mut torus = Torus::start_with(
+        "services: { broken: { command: ['false'], restart: { limit: none } } }\nsupervisor: { backoff_ms_min: 1, backoff_ms_max: 1 }",
+        |command| {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        },
+    );
+    // Two lines for each start: the pipe is full long before that, and nobody reads it.
+    torus.until("many restarts", |status| status["services"][0]["restarts"].as_u64() > Some(2_000));
+    torus.signal("TERM");
+    assert_eq!(torus.end().0.code(), Some(0));
+    let mut said = Vec::new();
+    torus.child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
+    assert!(said.len() >= 4096);
+}

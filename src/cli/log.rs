@@ -4,6 +4,8 @@
 
 use std::fmt::{Debug, Write as _};
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
@@ -12,6 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::escape;
+use crate::sys::stderr::{LINE_BYTES_MAX, Stderr};
 
 /// Makes our own events of level info and above lines on standard error. A standard error that is gone is no reason to
 /// end.
@@ -24,6 +27,30 @@ pub(super) fn install_from(level: LevelFilter) {
     let _ = tracing::subscriber::set_global_default(Lines(level));
 }
 
+/// From now on a line that would have to wait for its reader is dropped instead, and counted in the next that does not.
+/// So a terminal that was stopped cannot stop the supervisor.
+pub(super) fn never_wait() {
+    if let Ok(stderr) = Stderr::take() {
+        let _ = PROMPT.set(stderr);
+    }
+}
+
+static PROMPT: OnceLock<Stderr> = OnceLock::new();
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+fn write_or_drop(stderr: &Stderr, line: &mut String) {
+    if line.len() > LINE_BYTES_MAX {
+        let end = (0..=LINE_BYTES_MAX - 4).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        line.truncate(end);
+        line.push_str("...\n");
+    }
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    let told = dropped == 0 || stderr.write(format!("torus: {dropped} lines are missing here\n").as_bytes()).is_ok();
+    if !told || stderr.write(line.as_bytes()).is_err() {
+        DROPPED.fetch_add(if told { 1 } else { dropped + 1 }, Ordering::Relaxed);
+    }
+}
+
 struct Lines(LevelFilter);
 
 impl Subscriber for Lines {
@@ -34,9 +61,12 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text::default();
         event.record(&mut text);
-        let line =
+        let mut line =
             format!("{} torus: {}{}\n", humantime::format_rfc3339_millis(SystemTime::now()), text.fields, text.message);
-        let _ = io::stderr().write_all(line.as_bytes());
+        match PROMPT.get() {
+            None => drop(io::stderr().write_all(line.as_bytes())),
+            Some(stderr) => write_or_drop(stderr, &mut line),
+        }
     }
 
     // Events alone are of interest.

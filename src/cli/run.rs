@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::config::ConfigFile;
-use super::{escape, fail, fail_config, reachable};
+use super::{escape, fail, fail_config, log, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
 use crate::supervisor::{self, Options, Up};
 use crate::sys::runtime;
@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     if let Some(address) = config.insecure_bind() {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
     }
+    log::never_wait();
     let served = !config.services.is_empty();
     let announce = |up: &Up| {
         let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());

@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod sandbox;
 pub mod signals;
 pub mod spawn;
+pub mod stderr;
 pub mod stop;
 pub mod terminal;
 pub mod timer;
