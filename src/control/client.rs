@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::SOCKET_NAME;
 use super::protocol::{Command, Done, Plan, Status, VERSION};
 use crate::sys::identity;
+use crate::sys::runtime::Directory;
 
 /// How long one read or write may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,28 +79,28 @@ pub enum ClientError {
 }
 
 /// Asks the supervisor of that runtime directory how everything is.
-pub fn status(directory: &Path) -> Result<Status, ClientError> {
+pub fn status(directory: &Directory) -> Result<Status, ClientError> {
     ask(directory, &Command::Status, PATIENCE)
 }
 
 /// Asks for what another configuration would change.
-pub fn plan(directory: &Path, file: Option<String>) -> Result<Plan, ClientError> {
+pub fn plan(directory: &Directory, file: Option<String>) -> Result<Plan, ClientError> {
     ask(directory, &Command::Plan { file }, PATIENCE)
 }
 
 /// Asks for a change, and waits so long until it is reached.
-pub fn change(directory: &Path, command: &Command, patience: Duration) -> Result<Done, ClientError> {
+pub fn change(directory: &Directory, command: &Command, patience: Duration) -> Result<Done, ClientError> {
     ask(directory, command, patience)
 }
 
-fn ask<T: DeserializeOwned>(directory: &Path, command: &Command, patience: Duration) -> Result<T, ClientError> {
+fn ask<T: DeserializeOwned>(directory: &Directory, command: &Command, patience: Duration) -> Result<T, ClientError> {
     #[derive(Deserialize)]
     struct Head {
         version: u32,
         error: Option<String>,
     }
     let strange = |cause: serde_json::Error| ClientError::Strange(cause.to_string());
-    let line = line_of(&directory.join(SOCKET_NAME), command, patience)?;
+    let line = line_of(directory, command, patience)?;
     let head: Head = serde_json::from_str(&line).map_err(strange)?;
     match head.error {
         Some(error) => Err(ClientError::Refused(error)),
@@ -108,15 +109,15 @@ fn ask<T: DeserializeOwned>(directory: &Path, command: &Command, patience: Durat
     }
 }
 
-fn line_of(path: &Path, command: &Command, patience: Duration) -> Result<String, ClientError> {
-    let mut socket = UnixStream::connect(path).map_err(|cause| unreached(path.to_owned(), cause))?;
+fn line_of(directory: &Directory, command: &Command, patience: Duration) -> Result<String, ClientError> {
+    let (mut socket, path) = connect(directory)?;
     let silent = |cause: io::Error| match cause.kind() {
         io::ErrorKind::WouldBlock => ClientError::NotYet { patience },
-        _ => ClientError::Silent { path: path.to_owned(), cause },
+        _ => ClientError::Silent { path: path.clone(), cause },
     };
     let uid = identity::peer_uid(&socket).map_err(silent)?;
     if !is_believed(uid, identity::effective_uid()) {
-        return Err(ClientError::Stranger { path: path.to_owned(), uid });
+        return Err(ClientError::Stranger { path, uid });
     }
     socket.set_read_timeout(Some(patience)).map_err(silent)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
@@ -124,6 +125,19 @@ fn line_of(path: &Path, command: &Command, patience: Duration) -> Result<String,
     let mut line = String::new();
     BufReader::new(socket.take(REPLY_BYTES_MAX)).read_line(&mut line).map_err(silent)?;
     if line.ends_with('\n') { Ok(line) } else { Err(silent(io::ErrorKind::UnexpectedEof.into())) }
+}
+
+/// Connects to the supervisor where it is, by the same rule by which it chose the place; answers where that was.
+fn connect(directory: &Directory) -> Result<(UnixStream, PathBuf), ClientError> {
+    let path = directory.path.join(SOCKET_NAME);
+    let error = match UnixStream::connect(&path) {
+        Ok(socket) => return Ok((socket, path)),
+        Err(cause) => unreached(path, cause),
+    };
+    match directory.without_file(SOCKET_NAME) {
+        Some((address, name)) => UnixStream::connect_addr(&address).map(|socket| (socket, name)).map_err(|_| error),
+        None => Err(error),
+    }
 }
 
 fn unreached(path: PathBuf, cause: io::Error) -> ClientError {

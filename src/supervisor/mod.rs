@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{identity, limits, spawn};
+use crate::sys::{identity, limits, runtime, spawn};
 
 pub use listeners::ListenError;
 
@@ -36,7 +36,7 @@ pub struct Options {
     /// The file that says so, to be read again at a reload.
     pub file: Option<PathBuf>,
     /// Where the control socket is to be.
-    pub runtime_directory: PathBuf,
+    pub runtime_directory: runtime::Directory,
 }
 
 /// What is there when the start is over.
