@@ -10,7 +10,7 @@ use super::support::inits::until;
 use super::support::pid1::{Pid1, User, as_each_user, send};
 
 as_each_user!(
-    zombies_are_all_collected,
+    ochinchina_60_moby_47583_zombies_do_not_pile_up,
     a_storm_of_forks_holds_nobody_up_and_ends_with_its_service,
     a_storm_of_signals_changes_nothing,
 );
@@ -22,7 +22,7 @@ const SIGNALS: usize = 100_000;
 const FLOOD: &str = "import os, sys
 for _ in range(int(sys.argv[1])): os.fork() or os._exit(0)";
 
-fn zombies_are_all_collected(user: User) {
+fn ochinchina_60_moby_47583_zombies_do_not_pile_up(user: User) {
     let flood =
         format!("while ! test -e $HERE/go; do sleep 0.01; done; python3 -ISc \"$FLOOD\" {ZOMBIES}; exec sleep 1000");
     let house = Pid1::start_with(user, &services(&format!("  flood: {{ command: [sh, -c, '{flood}'] }}")), |command| {

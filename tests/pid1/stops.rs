@@ -11,7 +11,7 @@ use super::support::pid1::{Pid1, User, as_each_user, send};
 use super::support::process::lives;
 
 as_each_user!(
-    grandchildren_that_ignore_sigterm_end_with_their_service,
+    supervisor_1101_tini_236_no_grandchild_survives_a_stop,
     daemons_of_a_service_end_with_it,
     what_nobody_owns_is_asked_to_end_and_ends_pid_1s_wait,
     what_nobody_owns_and_refuses_to_end_holds_the_stop_up_no_longer_than_its_deadline,
@@ -20,7 +20,7 @@ as_each_user!(
     a_stopped_bus_worker_does_not_cost_the_stop_its_order,
 );
 
-fn grandchildren_that_ignore_sigterm_end_with_their_service(user: User) {
+fn supervisor_1101_tini_236_no_grandchild_survives_a_stop(user: User) {
     let script = "(trap \"\" TERM; while :; do sleep 1000; done) & (trap \"\" TERM; setsid sh -c \"sleep 1000; :\") & \
                   exec sleep 1000";
     let house = Pid1::up(user, &format!("services: {{ parent: {{ command: [sh, -c, '{script}'] }} }}"));
