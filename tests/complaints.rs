@@ -253,7 +253,7 @@ python3 -c \"import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, 
 mount --make-rprivate /
 mount -t tmpfs -o noexec,nosuid,nodev,mode=755 none /run
 for m in /tmp /dev/shm; do mount --bind $m $m; mount -o remount,bind,ro $m; done
-if test $RUN = ro; then mount -o remount,ro /run; fi
+if test $RUN = ro; then mount -o remount,bind,ro,noexec,nosuid,nodev /run; fi
 mount -o remount,bind,ro /
 exec \"$@\"";
 

@@ -6,12 +6,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use super::inits::{field, until};
-use super::{TORUS, Torus};
+use super::inits::field;
+use super::{PATIENCE, TORUS, Torus};
 
 /// Whom Torus runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +72,12 @@ impl Pid1 {
         command.current_dir("/");
         prepare(&mut command);
         let torus = Torus { child: command.spawn().unwrap(), directory };
-        let started = Self { torus, user };
-        until("PID 1", || started.main_of_namespace().is_some());
+        let mut started = Self { torus, user };
+        let begin = Instant::now();
+        // It may have come and gone.
+        while started.main_of_namespace().is_none() && started.torus.child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < PATIENCE, "there is no PID 1; log:\n{}", started.torus.log());
+        }
         started
     }
 
