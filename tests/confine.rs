@@ -156,7 +156,7 @@ fn a_service_has_exactly_the_capabilities_that_it_is_given() {
 }
 
 #[test]
-fn limits_priority_score_umask_and_directory_hold() {
+fn supervisor_754_oom_score_adj_and_limits_hold_as_do_priority_umask_and_directory() {
     let keys =
         "limits: { nofile: {soft: 64, hard: 80}, core_bytes: 0, cpu_s: 1000, stack_bytes: 1048576, nproc: {soft: 500} }
 nice: 7

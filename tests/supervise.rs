@@ -165,7 +165,7 @@ supervisor: { stop_ms_max: 60000 }",
 }
 
 #[test]
-fn children_die_with_a_supervisor_that_is_killed_and_its_successor_takes_the_stale_socket() {
+fn supervisor_892_children_die_with_a_killed_supervisor_and_its_successor_takes_the_stale_socket() {
     let configuration = "services: { idle: { command: [sleep, '1000'] } }";
     let mut torus = Torus::up(configuration);
     let child = pid(&torus.status().unwrap(), 0);

@@ -11,6 +11,7 @@ use clap::Args;
 use super::{escape, fail, print, status};
 use crate::control::client::{self, ClientError};
 use crate::control::{Command, Done, Plan};
+use crate::sys::runtime::Directory;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: torus restart hello")]
@@ -61,31 +62,31 @@ struct AnswerArgs {
     json: bool,
 }
 
-pub(super) fn start(arguments: ServiceArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn start(arguments: ServiceArgs, runtime_directory: &Directory) -> ExitCode {
     change(Command::Start { service: arguments.service }, &arguments.answer, runtime_directory)
 }
 
-pub(super) fn stop(arguments: ServiceArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn stop(arguments: ServiceArgs, runtime_directory: &Directory) -> ExitCode {
     change(Command::Stop { service: arguments.service }, &arguments.answer, runtime_directory)
 }
 
-pub(super) fn restart(arguments: ServiceArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn restart(arguments: ServiceArgs, runtime_directory: &Directory) -> ExitCode {
     change(Command::Restart { service: arguments.service }, &arguments.answer, runtime_directory)
 }
 
-pub(super) fn signal(arguments: SignalArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn signal(arguments: SignalArgs, runtime_directory: &Directory) -> ExitCode {
     let command = Command::Signal { service: arguments.service, signal: arguments.signal };
     change(command, &arguments.answer, runtime_directory)
 }
 
-pub(super) fn reload(arguments: ReloadArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn reload(arguments: ReloadArgs, runtime_directory: &Directory) -> ExitCode {
     match file(arguments.file.as_deref()) {
         Ok(file) => change(Command::Reload { file }, &arguments.answer, runtime_directory),
         Err(error) => fail(error),
     }
 }
 
-pub(super) fn plan(arguments: PlanArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn plan(arguments: PlanArgs, runtime_directory: &Directory) -> ExitCode {
     let file = match file(arguments.file.as_deref()) {
         Ok(file) => file,
         Err(error) => return fail(error),
@@ -97,7 +98,7 @@ pub(super) fn plan(arguments: PlanArgs, runtime_directory: &Path) -> ExitCode {
     }
 }
 
-fn change(command: Command, answer: &AnswerArgs, runtime_directory: &Path) -> ExitCode {
+fn change(command: Command, answer: &AnswerArgs, runtime_directory: &Directory) -> ExitCode {
     match client::change(runtime_directory, &command, Duration::from_secs(answer.wait)) {
         Ok(done) => {
             let text = if answer.json { json(&done) } else { reached(&done) };

@@ -1,7 +1,7 @@
 //! `torus logs`: what services have written last, and what they write from now on.
 
+use crate::sys::runtime::Directory;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -29,7 +29,7 @@ pub(super) struct LogsArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: LogsArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn run(arguments: LogsArgs, runtime_directory: &Directory) -> ExitCode {
     let LogsArgs { service, instance, follow, lines, json } = arguments;
     let format = if json { "json" } else { "text" }.to_owned();
     let follow = Follow { service, instance, lines, follow, format };

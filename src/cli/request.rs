@@ -16,7 +16,7 @@ use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqError, ZmqMessage}
 
 use super::{escape, fail, fail_output, reachable};
 use crate::control::client::{self, ClientError};
-use crate::sys::runtime;
+use crate::sys::runtime::{self, Directory};
 
 /// Where the bus takes requests when nobody tells otherwise.
 const ENDPOINT: &str = "tcp://127.0.0.1:5555";
@@ -100,16 +100,20 @@ pub(super) fn run(arguments: &RequestArgs, runtime_dir: Option<&Path>) -> ExitCo
 /// Where the torus of this machine takes requests. If the user named its runtime directory, that torus is meant and no
 /// other. If not, one that does not answer is no reason to give up: a bus of another user may be there all the same.
 fn endpoint_here(runtime_dir: Option<&Path>) -> Result<String, RequestError> {
-    let front = match runtime::named(runtime_dir) {
-        Some(named) => Some(client::status(&named)?.endpoints.requests_front.ok_or(RequestError::NoRequests(named))?),
-        None => client::status(&runtime::directory(None)).ok().and_then(|status| status.endpoints.requests_front),
+    let directory = runtime::directory(runtime_dir);
+    let front = match client::status(&directory) {
+        Ok(status) if directory.is_named => {
+            Some(status.endpoints.requests_front.ok_or(RequestError::NoRequests(directory.path))?)
+        }
+        Err(error) if directory.is_named => return Err(error.into()),
+        asked => asked.ok().and_then(|status| status.endpoints.requests_front),
     };
     Ok(front.map_or_else(|| ENDPOINT.to_owned(), |front| reachable(&front)))
 }
 
 /// The endpoint that the user named, unless the torus of this machine tells that back-ends connect there: a request
 /// would be lost there, and a reply would be somebody else's request.
-fn at_the_front(endpoint: &str, runtime_directory: &Path) -> Result<String, RequestError> {
+fn at_the_front(endpoint: &str, runtime_directory: &Directory) -> Result<String, RequestError> {
     let endpoint = endpoint.to_owned();
     let endpoints = client::status(runtime_directory).ok().map(|status| status.endpoints);
     match endpoints.and_then(|endpoints| endpoints.requests_front.zip(endpoints.requests_back)) {

@@ -11,7 +11,7 @@ use super::config::ConfigFile;
 use super::{escape, fail, fail_config, log, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
 use crate::supervisor::{self, Options, Up};
-use crate::sys::runtime;
+use crate::sys::{identity, runtime, signals};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -20,6 +20,12 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
+    // From the first moment: what PID 1 is told before it listens would be lost. Anybody else may be ended until then.
+    if identity::pid().as_raw() == 1
+        && let Err(cause) = signals::hold_orders()
+    {
+        tracing::warn!("cannot hold signals: {cause}");
+    }
     let Loaded { config, origin } = match config::load(arguments.file.path()) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{escape, fail, print};
 use crate::control::{ServiceStatus, Status, client};
+use crate::sys::runtime::Directory;
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -17,7 +17,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-pub(super) fn run(arguments: &StatusArgs, runtime_directory: &Path) -> ExitCode {
+pub(super) fn run(arguments: &StatusArgs, runtime_directory: &Directory) -> ExitCode {
     let status = match client::status(runtime_directory) {
         Ok(status) => status,
         Err(error) => return fail(error),

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::SOCKET_NAME;
 use super::protocol::{Command, Done, Follow, Plan, Status, VERSION};
 use crate::sys::identity;
+use crate::sys::runtime::Directory;
 
 /// How long one read or write may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,33 +79,33 @@ pub enum ClientError {
 }
 
 /// Asks the supervisor of that runtime directory how everything is.
-pub fn status(directory: &Path) -> Result<Status, ClientError> {
+pub fn status(directory: &Directory) -> Result<Status, ClientError> {
     ask(directory, &Command::Status, PATIENCE)
 }
 
 /// Asks for what another configuration would change.
-pub fn plan(directory: &Path, file: Option<String>) -> Result<Plan, ClientError> {
+pub fn plan(directory: &Directory, file: Option<String>) -> Result<Plan, ClientError> {
     ask(directory, &Command::Plan { file }, PATIENCE)
 }
 
 /// Asks for a change, and waits so long until it is reached.
-pub fn change(directory: &Path, command: &Command, patience: Duration) -> Result<Done, ClientError> {
+pub fn change(directory: &Directory, command: &Command, patience: Duration) -> Result<Done, ClientError> {
     ask(directory, command, patience)
 }
 
 /// Asks for lines of services; they can be read from what is returned until the other side, or the reader, has enough.
-pub fn logs(directory: &Path, follow: Follow) -> Result<impl Read, ClientError> {
+pub fn logs(directory: &Directory, follow: Follow) -> Result<impl Read, ClientError> {
     #[derive(Deserialize)]
     struct Lines {}
-    let (line, rest) = converse(&directory.join(SOCKET_NAME), &Command::Logs(follow), PATIENCE)?;
+    let (line, rest) = converse(directory, &Command::Logs(follow), PATIENCE)?;
     understood::<Lines>(&line)?;
-    let silent = |cause| ClientError::Silent { path: directory.join(SOCKET_NAME), cause };
+    let silent = |cause| ClientError::Silent { path: directory.path.join(SOCKET_NAME), cause };
     rest.get_ref().get_ref().set_read_timeout(None).map_err(silent)?;
     Ok(rest)
 }
 
-fn ask<T: DeserializeOwned>(directory: &Path, command: &Command, patience: Duration) -> Result<T, ClientError> {
-    understood(&converse(&directory.join(SOCKET_NAME), command, patience)?.0)
+fn ask<T: DeserializeOwned>(directory: &Directory, command: &Command, patience: Duration) -> Result<T, ClientError> {
+    understood(&converse(directory, command, patience)?.0)
 }
 
 fn understood<T: DeserializeOwned>(line: &str) -> Result<T, ClientError> {
@@ -124,18 +125,18 @@ fn understood<T: DeserializeOwned>(line: &str) -> Result<T, ClientError> {
 
 /// Asks, and reads one line of the answer; what follows it can be read from the rest.
 fn converse(
-    path: &Path,
+    directory: &Directory,
     command: &Command,
     patience: Duration,
 ) -> Result<(String, BufReader<Take<UnixStream>>), ClientError> {
-    let mut socket = UnixStream::connect(path).map_err(|cause| unreached(path.to_owned(), cause))?;
+    let (mut socket, path) = connect(directory)?;
     let silent = |cause: io::Error| match cause.kind() {
         io::ErrorKind::WouldBlock => ClientError::NotYet { patience },
-        _ => ClientError::Silent { path: path.to_owned(), cause },
+        _ => ClientError::Silent { path: path.clone(), cause },
     };
     let uid = identity::peer_uid(&socket).map_err(silent)?;
     if !is_believed(uid, identity::effective_uid()) {
-        return Err(ClientError::Stranger { path: path.to_owned(), uid });
+        return Err(ClientError::Stranger { path, uid });
     }
     socket.set_read_timeout(Some(patience)).map_err(silent)?;
     socket.set_write_timeout(Some(PATIENCE)).map_err(silent)?;
@@ -145,6 +146,19 @@ fn converse(
     answer.read_line(&mut line).map_err(silent)?;
     answer.get_mut().set_limit(u64::MAX);
     if line.ends_with('\n') { Ok((line, answer)) } else { Err(silent(io::ErrorKind::UnexpectedEof.into())) }
+}
+
+/// Connects to the supervisor where it is, by the same rule by which it chose the place; answers where that was.
+fn connect(directory: &Directory) -> Result<(UnixStream, PathBuf), ClientError> {
+    let path = directory.path.join(SOCKET_NAME);
+    let error = match UnixStream::connect(&path) {
+        Ok(socket) => return Ok((socket, path)),
+        Err(cause) => unreached(path, cause),
+    };
+    match directory.without_file(SOCKET_NAME) {
+        Some((address, name)) => UnixStream::connect_addr(&address).map(|socket| (socket, name)).map_err(|_| error),
+        None => Err(error),
+    }
 }
 
 fn unreached(path: PathBuf, cause: io::Error) -> ClientError {

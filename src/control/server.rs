@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::task::AbortHandle;
 use super::SOCKET_NAME;
 use super::protocol::{Command, Follow, REQUEST_BYTES_MAX, Reply};
 use crate::sys::identity::{self, effective_uid};
-use crate::sys::runtime::{self, Lock, Locking, RuntimeError};
+use crate::sys::runtime::{self, Directory, Lock, Locking, RuntimeError};
 use crate::sys::{Pid, tree};
 
 /// Clients at once; when one more comes, the oldest is cut.
@@ -79,17 +80,47 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// Whether the machine has no place there, rather than that somebody else is there.
+    fn is_for_want_of_a_place(&self) -> bool {
+        match self {
+            Self::Directory(RuntimeError::Unusable { .. }) | Self::Socket { .. } => true,
+            Self::Directory(RuntimeError::TooLong { .. } | RuntimeError::Unsafe { .. }) | Self::Live { .. } => false,
+        }
+    }
+}
+
 /// The bound socket. Dropping it takes the socket's file away.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
-    _lock: Lock,
+    file: Option<(PathBuf, Lock)>,
 }
 
 impl Server {
+    /// Listens in the runtime directory or, if nobody named it and nothing can be written there, without a file.
+    pub fn bind(directory: &Directory) -> Result<Self, BindError> {
+        let error = match Self::bind_in(&directory.path) {
+            Err(error) if error.is_for_want_of_a_place() => error,
+            bound => return bound,
+        };
+        let Some((address, name)) = directory.without_file(SOCKET_NAME) else { return Err(error) };
+        let failed = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::AddrInUse => BindError::Live { directory: name.clone(), pid: None },
+            _ => BindError::Socket { path: name.clone(), cause },
+        };
+        // The name is its own lock.
+        let listener = net::UnixListener::bind_addr(&address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        let why = error.to_string();
+        let why = why.lines().next().unwrap_or_default();
+        tracing::warn!("{why}; listening without a file, at {}", name.display());
+        Ok(Self { listener, file: None })
+    }
+
     /// Makes the runtime directory ours and listens there, for our user alone.
-    pub fn bind(directory: &Path) -> Result<Self, BindError> {
+    fn bind_in(directory: &Path) -> Result<Self, BindError> {
         runtime::prepare(directory, SOCKET_NAME)?;
         let path = directory.join(SOCKET_NAME);
         let failed = |cause| BindError::Socket { path: path.clone(), cause };
@@ -103,7 +134,7 @@ impl Server {
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, path, _lock: lock })
+        Ok(Self { listener, file: Some((path, lock)) })
     }
 
     /// Serves clients until it is dropped.
@@ -114,6 +145,8 @@ impl Server {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            // One who may not ask takes nobody's place.
+            let Some(stream) = admit(stream) else { continue };
             clients.retain(|client| !client.is_finished());
             if clients.len() >= CLIENTS_MAX
                 && let Some(oldest) = clients.pop_front()
@@ -127,21 +160,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some((path, _)) = &self.file {
+            let _ = fs::remove_file(path);
+        }
     }
+}
+
+/// Only root and our own user may ask.
+fn admit(stream: UnixStream) -> Option<UnixStream> {
+    let uid = stream.peer_cred().ok()?.uid();
+    if uid == 0 || uid == effective_uid() {
+        return Some(stream);
+    }
+    let refusal = Reply::refused(format!("uid {uid} may not ask here"));
+    // Nothing was written there yet, so there is room.
+    let _ = stream.try_write(refusal.to_line().as_bytes());
+    None
 }
 
 /// One request, one reply. An error is the client's: it has left, and nobody else needs to know.
 async fn serve(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<()> {
-    let peer = stream.peer_cred()?;
+    let pid = stream.peer_cred()?.pid();
     let mut stream = BufReader::new(stream);
-    let reply = if peer.uid() == 0 || peer.uid() == effective_uid() {
-        answer(&mut stream, peer.pid(), &queries).await?
-    } else {
-        (Reply::refused(format!("uid {} may not ask here", peer.uid())), None)
-    };
-    in_time(stream.write_all(reply.0.to_line().as_bytes())).await?;
-    let Some(follow) = reply.1 else { return in_time(stream.shutdown()).await };
+    let (reply, follow) = answer(&mut stream, pid, &queries).await?;
+    in_time(stream.write_all(reply.to_line().as_bytes())).await?;
+    let Some(follow) = follow else { return in_time(stream.shutdown()).await };
     let reader = OwnedFd::from(stream.into_inner().into_std()?);
     let _ = queries.send(Query::Follow { follow, reader }).await;
     Ok(())

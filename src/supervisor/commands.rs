@@ -39,9 +39,7 @@ impl Supervisor {
                 });
                 return;
             }
-            _ if matches!(self.house.health(), Health::Stopping | Health::Down) => {
-                Err("torus is going down".to_owned())
-            }
+            _ if self.is_going_down() => Err("torus is going down".to_owned()),
             Command::Start { service } => self.order(service, HouseEvent::StartService),
             Command::Stop { service } if service == "log" => {
                 Err("the log worker ends last of all: without it every service would wait to be read".to_owned())
@@ -96,8 +94,15 @@ impl Supervisor {
         Ok(Vec::new())
     }
 
+    fn is_going_down(&self) -> bool {
+        matches!(self.house.health(), Health::Stopping | Health::Down)
+    }
+
     /// SIGHUP: what the control socket's reload does, told in the log.
     pub(super) fn reload_by_signal(&mut self) {
+        if self.is_going_down() {
+            return tracing::info!("SIGHUP: torus is going down: nothing is changed");
+        }
         match self.reload(None) {
             Ok(services) => tracing::info!("SIGHUP: reloaded; {} services change", services.len()),
             Err(error) => tracing::error!("SIGHUP: nothing is changed: {error}"),

@@ -1,6 +1,6 @@
 //! The loop itself: what happens becomes a [`HouseEvent`], what the house answers is done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
 use super::logs::Logs;
 use super::operations::Operations;
@@ -21,10 +22,14 @@ use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
 use crate::lifecycle::{Action, HURRY, Health, House, HouseEvent, Id, Jitter, Outcome, State};
 use crate::sys::signals::Whom;
-use crate::sys::{Pid, notify, signals, tree, wait};
+use crate::sys::{Pid, identity, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
+/// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
+const STRAY_ROUNDS_MAX: usize = 32;
+/// How often PID 1 looks, at the end, whether those have gone whose end nobody tells it: they are not its children.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// All that the supervisor owns while it runs.
 pub(super) struct Supervisor {
@@ -100,6 +105,8 @@ impl Supervisor {
     /// Starts everything, and returns when an orderly stop is complete: how everything ended.
     pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<Ended> {
         let mut signals = Signals::new()?;
+        signals::release_orders()?;
+        let mut hangups = Hangups::default();
         let (query, mut queries) = mpsc::channel(QUEUE_MAX);
         let server = tokio::spawn(control.run(query));
         let mut on_up = Some(on_up);
@@ -118,8 +125,12 @@ impl Supervisor {
                 happened = signals.next() => match happened {
                     Happened::ChildEnded => self.collect_the_dead(),
                     Happened::StopAsked(name) => self.stop(name),
-                    Happened::ReloadAsked => self.reload_by_signal(),
+                    Happened::ReloadAsked => hangups.note(Instant::now()),
                 },
+                () = until(hangups.due()) => {
+                    hangups.done(Instant::now());
+                    self.reload_by_signal();
+                }
                 Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
                 Some(query) = queries.recv() => self.answer(query),
                 () = until(deadline) => self.take(HouseEvent::Tick),
@@ -202,9 +213,9 @@ impl Supervisor {
                         }
                         let number =
                             self.instances.get(&id).map_or(signals::SIGTERM, |instance| instance.unit.stop_signal);
-                        self.with_process(id, |pid| send(Whom::Group(pid), number));
+                        self.with_process(id, |pid| ask(Whom::Group(pid), number));
                     }
-                    Action::Abort => self.with_process(id, |pid| send(Whom::Group(pid), signals::SIGABRT)),
+                    Action::Abort => self.with_process(id, |pid| ask(Whom::Group(pid), signals::SIGABRT)),
                     Action::Kill => {
                         self.log(id, if hurried { "killed" } else { "did not stop in time: killed" });
                         self.with_process(id, |pid| {
@@ -297,23 +308,37 @@ impl Supervisor {
         let known: Vec<Pid> = self.instances.values().filter_map(|one| Some(one.process.as_ref()?.pid)).collect();
         let marks = [format!("TORUS_SERVICE={}", instance.unit.name), format!("TORUS_INSTANCE={}", instance.number)];
         let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
-        for orphan in tree::children() {
-            if !known.contains(&orphan) && !self.probes.knows(orphan) && tree::has_variables(orphan, &marks) {
-                tree::kill_all_of(orphan);
+        let mut ended = BTreeSet::new();
+        // One that forks and ends at once has a successor which the list does not know yet.
+        for _ in 0..STRAY_ROUNDS_MAX {
+            let is_stray = |orphan: &Pid| {
+                !known.contains(orphan)
+                    && !ended.contains(orphan)
+                    && !self.probes.knows(*orphan)
+                    && tree::has_variables(*orphan, &marks)
+            };
+            let strays: Vec<Pid> = tree::children().into_iter().filter(is_stray).collect();
+            if strays.is_empty() {
+                return;
             }
+            strays.iter().copied().for_each(tree::kill_all_of);
+            ended.extend(strays);
         }
     }
 
     /// Waits for what no service owns any more, as long as the stop has time; leaves when the last process is gone.
     async fn end_leftovers(&mut self, signals: &mut Signals) {
         self.collect_the_dead();
-        let left = tree::children();
+        let left = tree::everybody_else();
         if left.is_empty() {
             return;
         }
         tracing::info!("{} processes that no service owns: asked to end", left.len());
-        for process in left.iter().copied().chain(left.iter().flat_map(|process| tree::descendants(*process))) {
-            send(Whom::Process(process), signals::SIGTERM);
+        let is_pid_1 = identity::pid().as_raw() == 1;
+        if is_pid_1 {
+            ask(Whom::Everybody, signals::SIGTERM);
+        } else {
+            left.iter().for_each(|process| ask(Whom::Process(*process), signals::SIGTERM));
         }
         let began = self.stop_began.unwrap_or_else(Instant::now);
         let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
@@ -326,17 +351,22 @@ impl Supervisor {
                     Happened::ReloadAsked => {}
                 },
                 () = tokio::time::sleep_until(kill_at.into()) => {
-                    let left = tree::children();
+                    let left = tree::everybody_else();
                     tracing::warn!("{} processes that no service owns did not end in time: killed", left.len());
-                    left.into_iter().for_each(tree::kill_all_of);
+                    if is_pid_1 {
+                        send(Whom::Everybody, signals::SIGKILL);
+                    } else {
+                        left.into_iter().for_each(tree::kill_all_of);
+                    }
                     // What a kill cannot end within this time, nobody can.
                     if kill_at > began + stop_max + HURRY {
                         return;
                     }
                     kill_at = Instant::now() + HURRY / 2;
                 }
+                () = tokio::time::sleep(LOOK_AGAIN), if is_pid_1 => {}
             }
-            if tree::children().is_empty() {
+            if tree::everybody_else().is_empty() {
                 return;
             }
         }
@@ -379,6 +409,12 @@ impl Supervisor {
 /// Sends a signal. Who is already gone is no error: its end is on its way to us.
 pub(super) fn send(whom: Whom, signal: i32) {
     let _ = signals::send(whom, signal);
+}
+
+/// Tells somebody to end who may be stopped (SIGSTOP): the signal would wait until somebody has it continue.
+fn ask(whom: Whom, signal: i32) {
+    send(whom, signal);
+    send(whom, signals::SIGCONT);
 }
 
 /// What signals tell the supervisor.

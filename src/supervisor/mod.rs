@@ -10,6 +10,7 @@ mod commands;
 mod confine;
 mod environment;
 mod event_loop;
+mod hangups;
 pub mod init;
 mod instance;
 mod listeners;
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{identity, limits, spawn};
+use crate::sys::{identity, limits, runtime, signals, spawn};
 
 pub use listeners::ListenError;
 
@@ -37,7 +38,7 @@ pub struct Options {
     /// The file that says so, to be read again at a reload.
     pub file: Option<PathBuf>,
     /// Where the control socket is to be.
-    pub runtime_directory: PathBuf,
+    pub runtime_directory: runtime::Directory,
 }
 
 /// What is there when the start is over.
@@ -81,6 +82,7 @@ pub enum StartError {
 /// `on_up` is called once, when the bus serves and every service either runs or has died again after its first restart.
 pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartError> {
     let system = |what| move |cause| StartError::System { what, cause };
+    signals::hold_orders().map_err(system("hold signals"))?;
     let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
     spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for inherited descriptors: {cause}"));

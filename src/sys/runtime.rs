@@ -1,9 +1,12 @@
-//! The runtime directory: where the control socket lives, and the lock that makes its supervisor the only one.
+//! The runtime directory: where the control socket lives, and the lock that makes its supervisor the only one; and what
+//! stands in for it where nothing can be written.
 
 use std::env;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -72,17 +75,42 @@ pub enum Locking {
     },
 }
 
+/// Where a supervisor is to be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// The runtime directory.
+    pub path: PathBuf,
+    /// Whether the user named it. Then it is meant, and nothing else.
+    pub is_named: bool,
+}
+
+impl Directory {
+    /// The address that serves where there is no place for a directory, as in a container whose root is read-only: a name
+    /// without a file (unix(7), abstract sockets), by user. The system frees it when its owner ends. Anybody may take or
+    /// ask such a name: both sides look at whom they talk to. With it goes how it is told. `None` if a directory was
+    /// named.
+    pub fn without_file(&self, socket: &str) -> Option<(SocketAddr, PathBuf)> {
+        let name = format!("torus-{}/{socket}", effective_uid());
+        let address = (!self.is_named).then(|| SocketAddr::from_abstract_name(&name).ok()).flatten()?;
+        Some((address, PathBuf::from(format!("@{name}"))))
+    }
+}
+
 /// The runtime directory: the explicit one, else TORUS_RUNTIME_DIR, else /run/torus for root, else
 /// XDG_RUNTIME_DIR/torus, else /tmp/torus-UID.
-pub fn directory(explicit: Option<&Path>) -> PathBuf {
-    named(explicit)
-        .or_else(|| (effective_uid() == 0).then(|| PathBuf::from("/run/torus")))
+pub fn directory(explicit: Option<&Path>) -> Directory {
+    if let Some(path) = named(explicit) {
+        return Directory { path, is_named: true };
+    }
+    let path = (effective_uid() == 0)
+        .then(|| PathBuf::from("/run/torus"))
         .or_else(|| variable("XDG_RUNTIME_DIR").map(|parent| parent.join("torus")))
-        .unwrap_or_else(fallback)
+        .unwrap_or_else(fallback);
+    Directory { path, is_named: false }
 }
 
 /// The runtime directory that the user named: the explicit one, else TORUS_RUNTIME_DIR.
-pub fn named(explicit: Option<&Path>) -> Option<PathBuf> {
+fn named(explicit: Option<&Path>) -> Option<PathBuf> {
     explicit.map(Path::to_owned).or_else(|| variable("TORUS_RUNTIME_DIR"))
 }
 

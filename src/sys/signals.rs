@@ -6,15 +6,29 @@ use std::io;
 use nix::errno::Errno;
 use nix::libc;
 pub use nix::libc::{
-    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN,
-    SIGTTOU,
+    SIGABRT, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP,
+    SIGTTIN, SIGTTOU,
 };
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 /// Ends a child and what it started at once.
 pub fn kill_group(leader: Pid) {
     let _ = killpg(leader, Signal::SIGKILL);
+}
+
+/// The signals that tell a supervisor what to do.
+const ORDERS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// Has orders wait until [`release_orders`]. Without it, one that comes before its handler is there ends us, or is lost if
+/// we are PID 1: for that process the kernel drops what would have its default effect. To be called by the only thread.
+pub fn hold_orders() -> io::Result<()> {
+    Ok(ORDERS.into_iter().collect::<SigSet>().thread_block()?)
+}
+
+/// Takes the orders that waited, and those to come.
+pub fn release_orders() -> io::Result<()> {
+    Ok(ORDERS.into_iter().collect::<SigSet>().thread_unblock()?)
 }
 
 /// The name of a signal, like `SIGKILL`; real-time signals have none.
@@ -39,6 +53,8 @@ pub enum Whom {
     Process(Pid),
     /// All of the group that this process leads.
     Group(Pid),
+    /// Everybody whom we may signal, but us: for PID 1 those of its namespace, in one stroke that no fork escapes.
+    Everybody,
 }
 
 /// Sends any signal, real-time ones too.
@@ -46,6 +62,7 @@ pub fn send(whom: Whom, signal: i32) -> io::Result<()> {
     let target = match whom {
         Whom::Process(pid) => pid.as_raw(),
         Whom::Group(leader) => -leader.as_raw(),
+        Whom::Everybody => -1,
     };
     // SAFETY: this call takes numbers.
     Errno::result(unsafe { libc::kill(target, signal) })?;

@@ -57,16 +57,35 @@ pub fn has_variables(process: Pid, variables: &[&str]) -> bool {
 
 /// Whether a process has ended, and only waits to be collected.
 pub fn is_dead(process: Pid) -> bool {
-    stat(process).is_none_or(|(state, _)| matches!(state, 'Z' | 'X'))
+    stat(process).is_none_or(|stat| !stat.lives())
 }
 
 /// Ends a process and all that it started.
 pub fn kill_all_of(process: Pid) {
-    // Its children first become known, then it ends: the other way round they would be orphans.
-    let below = descendants(process);
-    for pid in std::iter::once(process).chain(below) {
+    // Whoever is stopped starts nobody any more: a fork that a signal interrupts is undone. So the list that is read
+    // afterwards is whole, even of those who fork without end. Killed first, it would leave orphans.
+    let mut all = BTreeSet::from([process]);
+    let mut next = vec![process];
+    while let Some(one) = next.pop() {
+        let _ = kill(one, Signal::SIGSTOP);
+        let new = children_of(one).into_iter().filter(|child| all.len() < WALK_MAX && all.insert(*child));
+        next.extend(new.collect::<Vec<_>>());
+    }
+    for pid in all {
         let _ = kill(pid, Signal::SIGKILL);
     }
+}
+
+/// Whoever else lives and is ours to end before we do: all that descends from us; as PID 1 everybody in our namespace,
+/// those too whom somebody put into it from outside.
+pub fn everybody_else() -> Vec<Pid> {
+    let us = getpid();
+    // A /proc of another namespace has other numbers.
+    let everybody = us.as_raw() == 1 && fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == "1");
+    let all = if everybody { processes() } else { descendants(us) };
+    all.into_iter()
+        .filter(|pid| *pid != us && stat(*pid).is_some_and(|stat| stat.lives() && !stat.is_kernels()))
+        .collect()
 }
 
 fn children_of(process: Pid) -> Vec<Pid> {
@@ -84,22 +103,44 @@ fn children_of(process: Pid) -> Vec<Pid> {
 }
 
 fn children_by_parent(process: Pid) -> Vec<Pid> {
+    processes().into_iter().filter(|pid| parent_of(*pid) == Some(process)).collect()
+}
+
+fn processes() -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
-    pids.filter(|pid| parent_of(*pid) == Some(process)).collect()
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw).collect()
 }
 
 fn parent_of(process: Pid) -> Option<Pid> {
-    stat(process).map(|(_, parent)| parent)
+    stat(process).map(|stat| stat.parent)
 }
 
-/// State and parent of a process (proc_pid_stat(5)). Its name, in parentheses, may hold anything.
-fn stat(process: Pid) -> Option<(char, Pid)> {
+/// A part of /proc/PID/stat (proc_pid_stat(5)).
+struct Stat {
+    state: char,
+    parent: Pid,
+    flags: u32,
+}
+
+impl Stat {
+    fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Whether it is a thread of the kernel, which nobody can end (PF_KTHREAD).
+    fn is_kernels(&self) -> bool {
+        self.flags & 0x0020_0000 != 0
+    }
+}
+
+fn stat(process: Pid) -> Option<Stat> {
     let text = fs::read(format!("/proc/{process}/stat")).ok()?;
+    // Its name, in parentheses, may hold anything.
     let after = text.iter().rposition(|byte| *byte == b')')?;
     let text = String::from_utf8_lossy(&text[after + 1..]).into_owned();
-    let mut words = text.split_ascii_whitespace();
-    Some((words.next()?.chars().next()?, Pid::from_raw(words.next()?.parse().ok()?)))
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let [state, parent, _group, _session, _terminal, _foreground, flags, ..] = words[..] else { return None };
+    Some(Stat { state: state.chars().next()?, parent: Pid::from_raw(parent.parse().ok()?), flags: flags.parse().ok()? })
 }
 
 #[cfg(test)]

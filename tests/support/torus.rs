@@ -1,9 +1,10 @@
 //! A running torus with a directory of its own.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -29,24 +30,58 @@ impl Torus {
     }
 
     pub(crate) fn start_with(configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_in(Self::place(), configuration, prepare)
+    }
+
+    pub(crate) fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let words = Self::words(Path::new(TORUS), &directory, configuration);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        Self::outputs(&mut command, &directory);
+        prepare(&mut command);
+        Self { child: command.spawn().unwrap(), directory }
+    }
+
+    /// Starts a torus below other words, as in `tini -- torus run`.
+    pub(crate) fn start_below(before: &[&str], configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let directory = Self::place();
+        let mut command = Command::new(before[0]);
+        command.args(&before[1..]).args(Self::words(Path::new(TORUS), &directory, configuration));
+        Self::outputs(&mut command, &directory);
+        prepare(&mut command);
+        Self { child: command.spawn().unwrap(), directory }
+    }
+
+    /// A directory that no other test has.
+    pub(crate) fn place() -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("torus-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        Self::start_in(directory, configuration, prepare)
+        directory
     }
 
-    pub(crate) fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+    /// The words that start it, once its configuration is written.
+    pub(super) fn words(program: &Path, directory: &Path, configuration: &str) -> Vec<OsString> {
         let file = directory.join("torus.yaml");
         fs::write(&file, configuration).unwrap();
+        let words: [&OsStr; 6] = [
+            program.as_os_str(),
+            "run".as_ref(),
+            "--config".as_ref(),
+            file.as_ref(),
+            "--runtime-dir".as_ref(),
+            directory.as_ref(),
+        ];
+        words.map(OsStr::to_owned).to_vec()
+    }
+
+    /// Where it reads and writes.
+    pub(super) fn outputs(command: &mut Command, directory: &Path) {
         let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = Command::new(TORUS);
-        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
         // What services write comes by standard output, in the same file.
         let output = log.try_clone().unwrap();
         command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(output).stderr(log);
-        prepare(&mut command);
-        Self { child: command.spawn().unwrap(), directory }
     }
 
     /// Starts a torus and waits until everything runs.
