@@ -1,6 +1,7 @@
 //! Zombies, forks and signals, more than anybody has any use for.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -23,6 +24,9 @@ const FLOOD: &str = "import os, sys
 for _ in range(int(sys.argv[1])): os.fork() or os._exit(0)";
 
 fn ochinchina_60_moby_47583_zombies_do_not_pile_up(user: User) {
+    // All namespaces share the machine's process ids, 32768 by default: floods take turns.
+    let turn = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("flood.lock")).unwrap();
+    turn.lock().unwrap();
     let flood =
         format!("while ! test -e $HERE/go; do sleep 0.01; done; python3 -ISc \"$FLOOD\" {ZOMBIES}; exec sleep 1000");
     let house = Pid1::start_with(user, &services(&format!("  flood: {{ command: [sh, -c, '{flood}'] }}")), |command| {
