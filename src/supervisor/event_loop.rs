@@ -26,6 +26,8 @@ use crate::sys::{Pid, identity, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
+/// How many dead are collected before others have their turn; in a storm of forks there are always more.
+const DEAD_MAX: usize = 256;
 /// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
 const STRAY_ROUNDS_MAX: usize = 32;
 /// How often PID 1 looks, at the end, whether those have gone whose end nobody tells it: they are not its children.
@@ -47,6 +49,8 @@ pub(super) struct Supervisor {
     words: mpsc::Receiver<(Id, Pid, Word)>,
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
+    /// Whether some who have ended may still wait to be collected.
+    more_dead: bool,
     /// When the stop of everything began.
     stop_began: Option<Instant>,
 }
@@ -71,6 +75,7 @@ impl Supervisor {
             words,
             since: Instant::now(),
             orphans_reaped: 0,
+            more_dead: false,
             stop_began: None,
         };
         supervisor.fit_instances()?;
@@ -133,6 +138,7 @@ impl Supervisor {
                 }
                 Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
                 Some(query) = queries.recv() => self.answer(query),
+                () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
                 () = until(deadline) => self.take(HouseEvent::Tick),
             }
             self.answer_what_is_over();
@@ -273,7 +279,7 @@ impl Supervisor {
         let owners: BTreeMap<Pid, Id> =
             self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
         let mut died = Vec::new();
-        let drained = wait::drain(|pid, exit| match owners.get(&pid) {
+        let drained = wait::drain_some(DEAD_MAX, |pid, exit| match owners.get(&pid) {
             Some(id) => {
                 // What it started and left behind must not stand in the way of its successor.
                 signals::kill_group(pid);
@@ -282,7 +288,10 @@ impl Supervisor {
             None if self.probes.end(pid, exit) => {}
             None => self.orphans_reaped += 1,
         });
-        drained.unwrap_or_else(|cause| tracing::error!("cannot wait for children: {cause}"));
+        self.more_dead = drained.unwrap_or_else(|cause| {
+            tracing::error!("cannot wait for children: {cause}");
+            false
+        });
         for (id, pid, exit) in died {
             self.probes.forget(pid);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
@@ -364,6 +373,7 @@ impl Supervisor {
                     }
                     kill_at = Instant::now() + HURRY / 2;
                 }
+                () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_pid_1 => {}
             }
             if tree::everybody_else().is_empty() {

@@ -15,16 +15,23 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// Collects every child that has ended, until none is left.
+/// Collects every child that has ended, until none is left. Where orphans end without end, that is never: see
+/// [`drain_some`].
+pub fn drain(on_end: impl FnMut(Pid, Exit)) -> io::Result<()> {
+    drain_some(usize::MAX, on_end).map(|_| ())
+}
+
+/// Collects children that have ended, so many at most; answers whether more may be left.
 ///
 /// `on_end` is called while the child is still a zombie: its process id, and the group that it led, cannot belong to
 /// anyone else yet, so they may still be signalled.
-pub fn drain(mut on_end: impl FnMut(Pid, Exit)) -> io::Result<()> {
-    while let Some((pid, exit)) = peek()? {
+pub fn drain_some(most: usize, mut on_end: impl FnMut(Pid, Exit)) -> io::Result<bool> {
+    for _ in 0..most {
+        let Some((pid, exit)) = peek()? else { return Ok(false) };
         on_end(pid, exit);
         collect(pid)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// An ended child, left uncollected. Not nix's waitid: it fails on an end by a real-time signal, which would stay

@@ -33,7 +33,7 @@ fn a_service_that_writes_as_fast_as_it_can_disturbs_nobody(user: User) {
 services:
   neighbour: { command: [sleep, '1000'] }
   loud: { command: [sh, -c, 'exec yes \"$(printf %1000s)\"'] }";
-    let mut house = Pid1::up_with(user, configuration, |command| {
+    let mut house = Pid1::start_with(user, configuration, |command| {
         command.stdout(Stdio::piped());
     });
     let read = Arc::new(AtomicU64::new(0));

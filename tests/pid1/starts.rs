@@ -1,14 +1,21 @@
 //! SIGTERM while everything starts: as soon as PID 1 is Torus and listens, no moment is too early.
 
+use std::fs;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::support::inits::field;
 use super::support::pid1::{Pid1, User, as_each_user};
 use super::support::{PATIENCE, Torus, long};
 
-as_each_user!(a_stop_in_any_phase_of_the_start_is_an_orderly_stop);
+as_each_user!(
+    a_stop_in_any_phase_of_the_start_is_an_orderly_stop,
+    a_stop_while_the_configuration_is_read_is_an_orderly_stop,
+);
 
 const CONFIGURATION: &str = "bus: { requests: { front: 0, back: 0 } }
 services:
@@ -43,6 +50,21 @@ fn a_stop_in_any_phase_of_the_start_is_an_orderly_stop(user: User) {
     }
 }
 
+fn a_stop_while_the_configuration_is_read_is_an_orderly_stop(user: User) {
+    let place = Torus::place();
+    let file = place.join("torus.yaml");
+    let house = Pid1::start_in(place, user, "", |_| {
+        fs::remove_file(&file).unwrap();
+        mkfifo(&file, Mode::from_bits_truncate(0o644)).unwrap();
+    });
+    // This comes back when Torus has opened the other end, and then it waits for us.
+    let mut text = fs::File::options().write(true).open(&file).unwrap();
+    house.signal(Signal::SIGTERM);
+    text.write_all(CONFIGURATION.as_bytes()).unwrap();
+    drop(text);
+    stop_told(house, "while it read");
+}
+
 /// Before the program has begun, the kernel keeps from PID 1 what it could not have asked for: no program can change that.
 fn until_it_listens(house: &Pid1) {
     const TERM: u64 = 1 << (Signal::SIGTERM as u64 - 1);
@@ -64,8 +86,12 @@ fn spin(time: Duration) {
     }
 }
 
-fn stop(mut house: Pid1, when: &str) {
+fn stop(house: Pid1, when: &str) {
     house.signal(Signal::SIGTERM);
+    stop_told(house, when);
+}
+
+fn stop_told(mut house: Pid1, when: &str) {
     let (status, took) = house.torus.end();
     let log = house.torus.log();
     assert_eq!(status.code(), Some(0), "{when}:\n{log}");
