@@ -105,7 +105,7 @@ impl Supervisor {
                 let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
                 // Where /proc is not to be read, it stays mapped.
-                let _ = memory::let_go_of_code();
+                let _ = memory::let_go_of_start();
             }
             let deadline = self.house.deadline();
             tokio::select! {

@@ -52,7 +52,7 @@ pub(super) fn run(command: &CommandSocket) -> Result<(), WorkerError> {
     let collector = Collector::new(command, &terminate, outlet, &logs).map_err(system("prepare its loop"))?;
     command.ready().map_err(system("tell its supervisor that it is ready"))?;
     // Where /proc is not to be read, it stays mapped.
-    let _ = memory::let_go_of_code();
+    let _ = memory::let_go_of_start();
     collector.run().map_err(system("collect lines"))
 }
 
