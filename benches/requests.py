@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness import kernel, report
+from harness import build, kernel, report
+from harness.arguments import at_least
 from harness.children import Children, Failure
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = build.ROOT / "docs" / "benchmarks.md"
 WARMUP_MS = 300
 START_SECONDS_MAX = 10
 # Beyond warm-up and measuring: connecting, and the silence after which the requester gives up.
@@ -174,27 +174,6 @@ def load(children, peers, broker, clients, seconds, io_threads):
     return found, requester
 
 
-def build_peers(directory):
-    command = ["make", "--silent", "-C", ROOT / "benches" / "peers", f"OUT={directory}"]
-    try:
-        subprocess.run(command, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Failure("make could not build benches/peers\nhint: apt-get install gcc make libzmq3-dev") from error
-    return directory
-
-
-def build_torus():
-    """The release binary, wherever cargo puts it."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "torus"]
-    command += ["--message-format", "json-render-diagnostics"]
-    try:
-        built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Failure("cargo could not build the release binary\nhint: cargo build --release says why") from error
-    executables = (json.loads(line).get("executable") for line in built.stdout.splitlines())
-    return pathlib.Path(next(path for path in executables if path))
-
-
 def measure(sides, peers, arguments):
     """All rounds, the sides in turns, each first in every other; the figures of each side by its name."""
     with (
@@ -247,24 +226,14 @@ def parse():
     return arguments
 
 
-def at_least(least, kind):
-    def parsed(text):
-        value = kind(text)
-        if not least <= value <= 600:
-            raise argparse.ArgumentTypeError(f"{text} is not within {least} to 600")
-        return value
-
-    return parsed
-
-
 def run(arguments, programs):
-    peers = build_peers(programs)
+    peers = build.peers("requests", programs, "gcc make libzmq3-dev")
     theirs = Side("zmq_proxy", start_zmq_proxy, peers)
     if arguments.peer_only:
         # The goals are Torus's: beside itself the peer has none.
         ours, metrics = replace(theirs, name="zmq_proxy again"), [replace(metric, goal=None) for metric in METRICS]
     else:
-        ours, metrics = Side("Torus", start_torus, build_torus()), METRICS
+        ours, metrics = Side("Torus", start_torus, build.torus()), METRICS
     floor = Side("a bare relay", start_relay, peers, clients_max=1)
     rounds = measure((ours, theirs, floor), peers, arguments)
     rows, missed = report.table(

@@ -20,6 +20,27 @@ def pss_kib(pid):
     return int(re.search(r"^Pss:\s+(\d+) kB", _read(pid, "smaps_rollup"), re.MULTILINE)[1])
 
 
+def name(pid):
+    """The name of its program, cut to 15 characters; empty when it has ended."""
+    try:
+        return _read(pid, "comm").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def children(pid):
+    """Its children, the oldest first, those included that have ended and were not collected."""
+    try:
+        return [int(child) for child in _read(pid, "task", str(pid), "children").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants(pid):
+    """Its children, theirs, and so on."""
+    return [found for child in children(pid) for found in (child, *descendants(child))]
+
+
 def machine():
     """The machine in a few words for the report: figures of one are not those of another."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:

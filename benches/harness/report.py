@@ -13,6 +13,8 @@ class Metric:
     title: str
     goal: Optional[str] = None
     """The goal for Torus's ratio to the peer: `<= 0.65` or `>= 1.3`; without one the row only informs."""
+    peer: Optional[str] = None
+    """Among several peers, the one that the goal's ratio is to. Without one the goal is for the figure itself."""
 
     def met(self, ratio):
         sense, bound = self.goal.split()
@@ -51,8 +53,41 @@ def table(metrics, our_name, ours, their_name, theirs, floor=None):
     return "\n".join(lines), missed
 
 
+def comparison(metrics, our_name, sides):
+    """The markdown table of several sides' rounds, by name, and the titles of the rows whose goal was missed.
+
+    A row's goal is held against Torus's ratio to one peer, or against its own median where there is no such peer. A
+    side may lack figures; one that is infinite was not reached in the time that it had.
+    """
+    names = [our_name, *(name for name in sides if name != our_name)]
+    lines = [f"| | {' | '.join(names)} | goal | |", f"|---|{'---:|' * (len(names) + 1)}---|"]
+    missed = []
+    for metric in metrics:
+        cells = []
+        for name in names:
+            found = [one[metric.key] for one in sides[name] if metric.key in one]
+            cells.append(figure(median(found)) if found else "")
+        goal, verdict = "", ""
+        if metric.goal:
+            goal = metric.goal.replace("<=", "≤").replace(">=", "≥")
+            if metric.peer:
+                goal += f"× {metric.peer}"
+                found = ratios(metric, sides[our_name], sides[metric.peer])
+                told = f": {median(found):.2f}× ({min(found):.2f} to {max(found):.2f})" if found else ": –"
+            else:
+                found = [one[metric.key] for one in sides[our_name] if metric.key in one]
+                told = ""
+            met = bool(found) and metric.met(median(found))
+            verdict = ("met" if met else "**missed**") + told
+            missed += [] if met else [metric.title]
+        lines.append(f"| {metric.title} | {' | '.join(cells)} | {goal} | {verdict} |")
+    return "\n".join(lines), missed
+
+
 def figure(value):
     """Three digits that matter, and no more."""
+    if value == float("inf"):
+        return "never"
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

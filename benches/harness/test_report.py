@@ -2,7 +2,7 @@
 
 import unittest
 
-from harness.report import Metric, between, figure, table
+from harness.report import Metric, between, comparison, figure, table
 
 FASTER = Metric("rate", "requests per second", ">= 1.3")
 SHORTER = Metric("p50", "p50, µs", "<= 0.65")
@@ -38,6 +38,21 @@ class Table(unittest.TestCase):
 
     def test_figures_keep_three_digits(self):
         self.assertEqual([figure(value) for value in (43912.4, 225.2, 12.34, 0.384)], ["43,912", "225", "12.3", "0.38"])
+
+
+class Comparison(unittest.TestCase):
+    def test_goal_is_held_against_the_named_peer_or_against_the_figure_itself(self):
+        metrics = [Metric("t", "start, ms", "<= 0.5", "b"), Metric("kib", "memory, KiB", "<= 3000"), Metric("x", "x")]
+        ours = [{"t": 40, "kib": 3100}, {"t": 50, "kib": 3100}]
+        sides = {"b": rounds("t", 100, 100), "a": ours, "c": rounds("t", 10, float("inf"))}
+        text, missed = comparison(metrics, "a", sides)
+        self.assertEqual(missed, ["memory, KiB"])
+        self.assertEqual(text.splitlines()[0], "| | a | b | c | goal | |")
+        self.assertEqual(text.splitlines()[2:], [
+            "| start, ms | 45.0 | 100 | never | ≤ 0.5× b | met: 0.45× (0.40 to 0.50) |",
+            "| memory, KiB | 3,100 |  |  | ≤ 3000 | **missed** |",
+            "| x |  |  |  |  |  |",
+        ])
 
 
 class Page(unittest.TestCase):

@@ -208,6 +208,11 @@ impl House {
         self.members.iter().map(|(id, member)| (*id, member.service.as_str(), member.number, member.instance.state()))
     }
 
+    /// How many instances there are.
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
     /// An instance's present state; `None` when it is gone.
     pub fn state(&self, id: Id) -> Option<State> {
         self.members.get(&id).map(|member| member.instance.state())

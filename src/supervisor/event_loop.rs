@@ -1,6 +1,6 @@
 //! The loop itself: what happens becomes a [`HouseEvent`], what the house answers is done.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
 use crate::lifecycle::{Action, HURRY, Health, House, HouseEvent, Id, Jitter, Outcome, State};
 use crate::sys::signals::Whom;
-use crate::sys::{Pid, identity, notify, signals, tree, wait};
+use crate::sys::{Pid, identity, memory, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
@@ -124,6 +124,8 @@ impl Supervisor {
                 told(notify::manager_ready());
                 let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
+                // Where /proc is not to be read, it stays mapped.
+                let _ = memory::let_go_of_start();
             }
             let deadline = self.house.deadline();
             tokio::select! {
@@ -192,6 +194,7 @@ impl Supervisor {
         while let Some(event) = events.pop_front() {
             let hung = |action: &Action| *action == Action::Abort;
             let hurried = event == HouseEvent::Stop;
+            let replanned = matches!(event, HouseEvent::Replace(..));
             let died = match &event {
                 HouseEvent::Died(id, _) => Some(*id),
                 _ => None,
@@ -204,7 +207,10 @@ impl Supervisor {
             if let Some(id) = died {
                 self.log_death(id);
             }
-            if let Err(cause) = self.fit_instances() {
+            // Nobody comes, and nobody leaves, by any other event: a thousand instances are not gone through for each.
+            if (replanned || self.instances.len() != self.house.size())
+                && let Err(cause) = self.fit_instances()
+            {
                 tracing::error!("cannot prepare a worker: {cause}");
             }
             for (id, action) in actions {
@@ -276,21 +282,32 @@ impl Supervisor {
 
     /// The only place where ends of processes are noticed.
     fn collect_the_dead(&mut self) {
-        let owners: BTreeMap<Pid, Id> =
+        let mut owners: Vec<(Pid, Id)> =
             self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
+        // A table that is made for each death at a stop of a thousand is to cost little.
+        owners.sort_unstable();
         let mut died = Vec::new();
-        let drained = wait::drain_some(DEAD_MAX, |pid, exit| match owners.get(&pid) {
-            Some(id) => {
-                // What it started and left behind must not stand in the way of its successor.
-                signals::kill_group(pid);
-                died.push((*id, pid, exit));
-            }
-            None if self.probes.end(pid, exit) => {}
-            None => self.orphans_reaped += 1,
-        });
+        let drained =
+            wait::drain_some(DEAD_MAX, |pid, exit| match owners.binary_search_by_key(&pid, |(owned, _)| *owned) {
+                Ok(at) => {
+                    // What it started and left behind must not stand in the way of its successor.
+                    signals::kill_group(pid);
+                    died.push((owners[at].1, pid, exit));
+                }
+                Err(_) if self.probes.end(pid, exit) => {}
+                Err(_) => self.orphans_reaped += 1,
+            });
         self.more_dead = drained.unwrap_or_else(|cause| {
             tracing::error!("cannot wait for children: {cause}");
             false
+        });
+        if died.is_empty() {
+            return;
+        }
+        // Who has just been collected has left its own among our children already.
+        let mut orphans = tree::children();
+        orphans.retain(|child| {
+            owners.binary_search_by_key(child, |(owned, _)| *owned).is_err() && !self.probes.knows(*child)
         });
         for (id, pid, exit) in died {
             self.probes.forget(pid);
@@ -306,32 +323,29 @@ impl Supervisor {
                 wait::Exit::Signal(number) => LastExit::Signal(number),
             });
             let outcome = instance.unit.outcome(exit);
-            self.kill_strays_of(id);
+            self.kill_strays_of(id, &orphans);
             self.take(HouseEvent::Died(id, outcome));
         }
     }
 
-    /// Ends what a dead process left behind outside its group: orphans of ours that were started as it was.
-    fn kill_strays_of(&self, id: Id) {
+    /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was.
+    fn kill_strays_of(&self, id: Id, orphans: &[Pid]) {
         let Some(instance) = self.instances.get(&id) else { return };
-        let known: Vec<Pid> = self.instances.values().filter_map(|one| Some(one.process.as_ref()?.pid)).collect();
         let marks = [format!("TORUS_SERVICE={}", instance.unit.name), format!("TORUS_INSTANCE={}", instance.number)];
         let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
-        let mut ended = BTreeSet::new();
         // One that forks and ends at once has a successor which the list does not know yet.
+        let mut listed = orphans.to_vec();
         for _ in 0..STRAY_ROUNDS_MAX {
-            let is_stray = |orphan: &Pid| {
-                !known.contains(orphan)
-                    && !ended.contains(orphan)
-                    && !self.probes.knows(*orphan)
-                    && tree::has_variables(*orphan, &marks)
-            };
-            let strays: Vec<Pid> = tree::children().into_iter().filter(is_stray).collect();
-            if strays.is_empty() {
+            listed.retain(|orphan| tree::has_variables(*orphan, &marks) && !tree::is_dead(*orphan));
+            if listed.is_empty() {
                 return;
             }
-            strays.iter().copied().for_each(tree::kill_all_of);
-            ended.extend(strays);
+            listed.iter().copied().for_each(tree::kill_all_of);
+            let known = |pid: &Pid| {
+                self.instances.values().any(|one| one.process.as_ref().is_some_and(|process| process.pid == *pid))
+            };
+            listed = tree::children();
+            listed.retain(|child| !known(child) && !self.probes.knows(*child));
         }
     }
 

@@ -12,6 +12,7 @@ pub mod inherit;
 pub mod journal;
 pub mod limits;
 pub mod listen;
+pub mod memory;
 pub mod net;
 pub mod notify;
 mod origin;

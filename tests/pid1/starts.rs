@@ -37,7 +37,7 @@ fn a_stop_in_any_phase_of_the_start_is_an_orderly_stop(user: User) {
     let house = start(Torus::place());
     house.torus.until("everything runs", |status| {
         let services = status["services"].as_array().unwrap();
-        services.iter().filter(|service| service["state"] == "running").count() == 5
+        services.iter().filter(|service| service["state"] == "running").count() == 6
     });
     let whole = begin.elapsed();
     stop(house, "after the start");

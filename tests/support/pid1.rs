@@ -104,13 +104,15 @@ impl Pid1 {
         self.main_of_namespace().unwrap_or_else(|| panic!("PID 1 is gone; log:\n{}", self.torus.log()))
     }
 
-    /// All processes of the namespace but the first.
+    /// All processes of the namespace but the first and its log worker.
     pub(crate) fn others(&self) -> BTreeSet<i64> {
         let first = self.pid();
         let namespace = |pid: i64| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let ours = namespace(first);
         let all = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        all.filter(|pid| *pid != first && ours.is_some() && namespace(*pid) == ours).collect()
+        let is_log =
+            |pid: i64| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"torus\0worker\0log\0");
+        all.filter(|pid| *pid != first && ours.is_some() && namespace(*pid) == ours && !is_log(*pid)).collect()
     }
 
     /// How many processes the namespace has, dead ones that nobody collected included.

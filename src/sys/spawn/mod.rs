@@ -4,7 +4,8 @@
 //! owner of wait; and neither can hand over descriptors at agreed numbers.
 //!
 //! Everything is prepared before the fork; what the child does between fork and exec is in `prepared`. It reports what
-//! failed through a pipe that a successful exec closes. Each child
+//! failed through a pipe that a successful exec closes. A child that keeps our user shares our memory until then, as
+//! with vfork(2): nothing is copied for what is thrown away a moment later; see `fork`. Each child
 //!
 //! - leads a process group of its own, so that it can be signalled with all that it started;
 //! - is killed by the kernel when its supervisor dies (prctl(2), PR_SET_PDEATHSIG);
@@ -13,12 +14,12 @@
 //!
 //! The one child of an init is bound otherwise, see [`Bond`].
 
+mod fork;
 mod prepared;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, pipe2};
+use nix::unistd::{AccessFlags, Pid, access, pipe2, read};
 
 pub use super::bond::{Bond, Place};
 use super::confine::{Confined, Limit};
@@ -139,13 +140,7 @@ pub fn spawn_bound(command: &Command<'_>, bond: Bond<'_>) -> Result<Started, Spa
 
     // No signal may run a handler of ours in the child.
     let old_mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(resources("block signals"))?;
-    // SAFETY: the child calls nothing but `become_program`, which keeps to signal-safety(7).
-    let forked = unsafe { fork() };
-    let pid = match forked {
-        Ok(ForkResult::Child) => prepared.become_program(),
-        Ok(ForkResult::Parent { child }) => Ok(child),
-        Err(cause) => Err(cause),
-    };
+    let pid = fork::fork(&mut prepared);
     old_mask.thread_set_mask().map_err(resources("unblock signals"))?;
     let pid = pid.map_err(resources("fork"))?;
     drop(child_report);
@@ -166,8 +161,16 @@ pub fn spawn_bound(command: &Command<'_>, bond: Bond<'_>) -> Result<Started, Spa
 /// All that a child says before its exec, which closes the pipe.
 fn read_reports(pipe: OwnedFd) -> Vec<Report> {
     let mut bytes = Vec::new();
+    let mut room = [0; 1024];
     // What was read before an error holds; without a word the child is taken to run, as its end will tell otherwise.
-    let _ = File::from(pipe).read_to_end(&mut bytes);
+    loop {
+        match read(&pipe, &mut room) {
+            Ok(0) => break,
+            Ok(length) => bytes.extend_from_slice(&room[..length]),
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
     Report::read(&bytes)
 }
 
@@ -209,6 +212,8 @@ fn attempt(report: &Report, command: &Command<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
     use std::os::fd::AsFd;
 
     use super::*;

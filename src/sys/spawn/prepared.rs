@@ -197,6 +197,12 @@ impl<'a> Prepared<'a> {
         })
     }
 
+    /// Whether the child will not have the rights that we have.
+    pub(super) fn changes_rights(&self) -> bool {
+        let Confined { groups, gid, uid, capabilities, .. } = self.confined;
+        groups.is_some() || gid.is_some() || uid.is_some() || capabilities.is_some()
+    }
+
     /// The child's whole life before exec.
     pub(super) fn become_program(&mut self) -> ! {
         let (step, index) = match self.prepare() {
@@ -230,7 +236,7 @@ impl<'a> Prepared<'a> {
 
     fn prepare(&mut self) -> Result<(), Failed> {
         // SAFETY: this and what it calls make only system calls that signal-safety(7) allows, on memory that was
-        // allocated before the fork and that this process alone now has.
+        // allocated before the fork and that nobody else uses meanwhile.
         unsafe {
             self.bond.attach().map_err(|_| (Step::Attach, 0))?;
             self.place_descriptors()?;

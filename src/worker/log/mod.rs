@@ -25,6 +25,7 @@ use super::{Kind, WorkerError, counters, settings, system};
 use crate::config::{LogFormat, LogTarget, Logs};
 use crate::sys::inherit::CommandSocket;
 use crate::sys::journal;
+use crate::sys::memory;
 use crate::sys::output::Output;
 use crate::sys::stop::Terminate;
 use collector::Collector;
@@ -50,6 +51,8 @@ pub(super) fn run(command: &CommandSocket) -> Result<(), WorkerError> {
     let outlet = Outlet::new(&logs, format, queue, counts, counters);
     let collector = Collector::new(command, &terminate, outlet, &logs).map_err(system("prepare its loop"))?;
     command.ready().map_err(system("tell its supervisor that it is ready"))?;
+    // Where /proc is not to be read, it stays mapped.
+    let _ = memory::let_go_of_start();
     collector.run().map_err(system("collect lines"))
 }
 
