@@ -172,3 +172,89 @@ fn what_torus_runs_may_ask_how_things_are_but_may_not_order() {
     assert!(torus.file("asked").contains("a/1"), "{}", torus.file("asked"));
     assert_eq!(torus.status().unwrap()["services"][0]["state"], "running");
 }
+
+#[test]
+fn a_stranger_and_a_barrier_deafen_nobody_to_a_services_signs_of_life() {
+    // As sd_notify_barrier(3) does it: a descriptor comes along, and its end is waited for.
+    let script = "import os, socket, array
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(\"\\0\" + os.environ[\"NOTIFY_SOCKET\"][1:])
+reader, writer = os.pipe()
+s.sendmsg([b\"BARRIER=1\"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array(\"i\", [writer]))])
+os.close(writer)
+os.read(reader, 1)
+s.send(b\"READY=1\\nSTATUS=past the barrier\")
+import time
+while True: time.sleep(1000)
+";
+    let directory = Torus::place();
+    fs::write(directory.join("notify.py"), script).unwrap();
+    let configuration =
+        format!("services: {{ a: {{ command: [python3, {}/notify.py], ready: notify }} }}", directory.display());
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    let status = torus.until("readiness", |status| status["state"] == "running");
+    assert_eq!(find(&status, "a", 1)["says"], "past the barrier");
+    assert_eq!(find(&status, "a", 1)["restarts"], 0);
+}
+
+#[test]
+fn a_pipe_for_a_configuration_holds_nobody_up() {
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }} }}"));
+    let pipe = torus.directory.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["plan", "reload"] {
+        let (code, said) = torus.command(&[command, pipe.to_str().unwrap()]);
+        assert_eq!(code, Some(1));
+        assert!(said.contains("is not a regular file"), "{said}");
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_words_gets_its_answer() {
+    use std::io::Read;
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }} }}"));
+    for _ in 0..20 {
+        let mut socket = torus.ask(b"{\"version\":1,\"command\":\"status\"}\n");
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("\"services\""), "{answer}");
+    }
+}
+
+#[test]
+fn what_has_failed_never_ends_torus_with_0_and_tasks_that_are_done_always_do() {
+    let failed = "services: { a: { command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.02; done'], \
+                  ready: { notify: true, timeout_ms: 200 }, restart: never, essential: true } }";
+    let mut torus = Torus::start(failed);
+    assert_eq!(torus.end().0.code(), Some(1));
+    let done = "services: { a: { command: [sh, -c, 'exit 3'], restart: { when: never, success: { codes: [3] } } } }";
+    let mut torus = Torus::start(done);
+    assert_eq!(torus.end().0.code(), Some(0));
+}
+
+#[test]
+fn nobody_who_has_let_torus_start_him_orders_by_a_child_that_is_gone() {
+    let directory = Torus::place();
+    let script = "import os, socket, sys
+here = sys.argv[1]
+s = socket.socket(socket.AF_UNIX)
+if os.fork() == 0:
+    s.connect(here + \"/control.sock\")
+    os._exit(0)
+os.wait()
+s.send(b'{\"version\":1,\"command\":\"stop\",\"service\":\"victim\"}\\n')
+answer = s.recv(65536)
+open(here + \"/answer\", \"wb\").write(answer)
+import time
+while True: time.sleep(1000)
+";
+    fs::write(directory.join("order.py"), script).unwrap();
+    let here = directory.display().to_string();
+    let configuration =
+        format!("services: {{ thief: {{ command: [python3, {here}/order.py, {here}] }}, victim: {{ {IDLE} }} }}");
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    torus.until("an answer", |_| !torus.file("answer").is_empty());
+    assert!(torus.file("answer").contains("may only ask"), "{}", torus.file("answer"));
+    assert_eq!(find(&torus.status().unwrap(), "victim", 1)["state"], "running");
+}

@@ -11,6 +11,7 @@ use super::config::ConfigFile;
 use super::{escape, fail, fail_config, log, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
 use crate::supervisor::{self, Options, Up};
+use crate::sys::stderr::Stderr;
 use crate::sys::{identity, runtime, signals};
 
 #[derive(Debug, Args)]
@@ -38,7 +39,9 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     let announce = |up: &Up| {
         let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
         let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
-        let _ = io::stdout().write_all(text.as_bytes());
+        // Who does not read it has none: nobody is waited for here.
+        let told = Stderr::stdout().and_then(|stdout| stdout.write(text.as_bytes()));
+        told.unwrap_or_else(|cause| tracing::warn!("cannot tell on standard output that all is up: {cause}"));
     };
     let file = match &origin {
         Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),

@@ -435,6 +435,7 @@ fn any_service() -> impl Strategy<Value = Service> {
     (kind, 1..=1000u32, any_life(), any_confine()).prop_map(|(kind, instances, mut life, confine)| {
         if let ServiceKind::Worker(_) = kind {
             life.ready.by = ReadyBy::Started;
+            life.watchdog = None;
         }
         Service { kind, instances, life, confine }
     })

@@ -240,7 +240,7 @@ impl fmt::Display for LastExit {
 impl Command {
     /// Whether it changes nothing, so that everyone may ask.
     pub fn only_asks(&self) -> bool {
-        matches!(self, Self::Status | Self::Plan { .. } | Self::Logs(_))
+        matches!(self, Self::Status | Self::Plan { file: None } | Self::Logs(_))
     }
 
     /// The request as it is sent, newline included.

@@ -206,7 +206,11 @@ async fn answer(
         Err(why) => return refused(why),
     };
     // What we run must not run us. A process of another namespace has no number here, and is none of ours.
-    let ours = pid.filter(|pid| *pid > 0).is_some_and(|pid| tree::descends(Pid::from_raw(pid), identity::pid()));
+    let ours = pid.filter(|pid| *pid > 0).is_some_and(|pid| {
+        // One that is gone cannot be asked whose it was.
+        let pid = Pid::from_raw(pid);
+        tree::is_dead(pid) || tree::descends(pid, identity::pid())
+    });
     if ours && !command.only_asks() {
         return refused("a process that torus itself started may only ask how things are".to_owned());
     }
@@ -220,15 +224,19 @@ async fn answer(
         return refused(stopping.to_owned());
     }
     let mut rest = [0; 64];
-    tokio::select! {
-        answer = answered => {
-            let answer = answer.unwrap_or_else(|_| Reply::refused(stopping));
-            let follow = follow.filter(|_| matches!(answer, Reply::Lines { .. }));
-            Ok((answer, follow))
-        }
-        // It has said all that it may say: what comes now is its end, or too much.
-        _ = stream.read(&mut rest) => Err(io::ErrorKind::ConnectionAborted.into()),
-    }
+    let mut answered = answered;
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answered => answer,
+        // It has said all that it may say. Its end may only be that of its words; more is too much.
+        more = stream.read(&mut rest) => match more? {
+            0 => answered.await,
+            _ => return Err(io::ErrorKind::ConnectionAborted.into()),
+        },
+    };
+    let answer = answer.unwrap_or_else(|_| Reply::refused(stopping));
+    let follow = follow.filter(|_| matches!(answer, Reply::Lines { .. }));
+    Ok((answer, follow))
 }
 
 async fn in_time<T>(what: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -223,6 +223,12 @@ impl House {
         self.culprit
     }
 
+    /// Whether an instance's service is essential.
+    pub fn is_essential(&self, id: Id) -> bool {
+        let service = self.members.get(&id).and_then(|member| self.plan.get(&member.service));
+        service.is_some_and(|service| service.essential)
+    }
+
     /// Sets how long a whole stop may take.
     pub fn set_stop_max(&mut self, stop_max: Duration) {
         self.stop_max = stop_max;
@@ -354,7 +360,12 @@ impl House {
         for member in self.members.values_mut() {
             match self.plan.get(&member.service) {
                 Some(service) if member.number <= service.instances && member.goal != Goal::Gone => {
+                    // A process is watched by what it was started with; the next one by what is asked then.
+                    let (ready_max, watchdog) = (member.rules.ready_max, member.rules.watchdog);
                     (member.rules, member.tier) = (service.rules.clone(), service.tier);
+                    if member.instance.state().has_process() {
+                        (member.rules.ready_max, member.rules.watchdog) = (ready_max, watchdog);
+                    }
                     member.after = service.after.keys().cloned().collect();
                 }
                 Some(_) | None => member.goal = Goal::Gone,
@@ -419,7 +430,11 @@ impl House {
         rolling.retain_mut(|rolling| {
             loop {
                 match rolling.current.and_then(|id| self.state(id)) {
-                    Some(State::Pending | State::Starting { .. } | State::Stopping { .. }) => return true,
+                    Some(State::Pending) => {
+                        let settled = |id| self.members.get(&id).is_some_and(|member| self.has_settled(member));
+                        return !rolling.current.is_some_and(settled);
+                    }
+                    Some(State::Starting { .. } | State::Stopping { .. }) => return true,
                     Some(State::Waiting { .. } | State::Quarantined { .. } | State::Stopped | State::Failed) => {
                         return false;
                     }
@@ -436,7 +451,10 @@ impl House {
     /// An essential service that has ended for good ends everything; so does the last of those that ended by
     /// themselves, when nothing else is there or will be.
     fn end_when_over(&mut self, turn: &mut Turn) {
-        let is_over = |member: &Member| member.goal == Goal::Up && member.instance.state().is_over();
+        // Who is to be renewed is not over yet.
+        let is_over = |member: &Member| {
+            member.goal == Goal::Up && member.instance.state().is_over() && !self.is_rolling(&member.service)
+        };
         let is_essential = |member: &Member| self.plan.get(&member.service).is_some_and(|service| service.essential);
         let essential = self.members.iter().find(|(_, member)| is_over(member) && is_essential(member));
         let failed = |(_, member): &(&Id, &Member)| member.instance.state() == State::Failed;
@@ -567,6 +585,11 @@ impl House {
                 event => event,
             };
             let action = member.instance.step(event, &member.rules, turn.now, turn.jitter);
+            if action == Some(Action::Spawn)
+                && let Some(service) = self.plan.get(&member.service)
+            {
+                member.rules = service.rules.clone();
+            }
             turn.actions.extend(action.map(|action| (id, action)));
         }
     }
@@ -583,7 +606,12 @@ impl House {
             (_, State::Running { .. } | State::Completed | State::Failed | State::Stopped) => true,
             (Tier::Bus, _) => member.goal != Goal::Up,
             (Tier::Log | Tier::Service, State::Pending) => self.blocker(member).is_some_and(|(name, _)| {
-                self.members.values().filter(|other| other.service == name).all(|other| self.has_settled(other))
+                let mut others = self.members.values().filter(|other| other.service == name);
+                // Instances that are pending wait for the same: one of them speaks for all, or the question would be
+                // asked again at each level for each of them.
+                let pending = others.clone().find(|other| other.instance.state() == State::Pending);
+                others.all(|other| other.instance.state() == State::Pending || self.has_settled(other))
+                    && pending.is_none_or(|other| self.has_settled(other))
             }),
             (Tier::Log | Tier::Service, State::Quarantined { .. }) => true,
             (Tier::Log | Tier::Service, State::Starting { .. } | State::Waiting { .. } | State::Stopping { .. }) => {

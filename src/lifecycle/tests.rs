@@ -400,3 +400,54 @@ fn what_left_the_plan_and_came_back_waits_for_its_old_process_to_be_gone() {
     assert_eq!(sim.after(0, HouseEvent::Replace(both, BTreeSet::new())), NOTHING);
     assert_eq!(sim.after(0, HouseEvent::Died(old, Outcome::Failure)), ["Spawn a/1"]);
 }
+
+#[test]
+fn a_process_is_watched_by_what_it_was_started_with() {
+    let watched = |ms_max| {
+        let rules = Rules { watchdog: Some(ms(ms_max)), ..rules() };
+        plan([("a", Service { instances: 2, rules, ..service(&[]) })])
+    };
+    let mut sim = Sim::up(watched(10_000));
+    sim.now += ms(1_000);
+    assert_eq!(sim.after(0, HouseEvent::Replace(watched(500), BTreeSet::from(["a".into()]))), ["Terminate a/1"]);
+    assert_eq!(sim.tick_after(0), NOTHING, "a/2 was promised ten seconds");
+    sim.dies("a/1");
+    assert_eq!(sim.ready("a/1"), ["Terminate a/2"]);
+    assert_eq!(sim.tick_after(500), ["Abort a/1"]);
+}
+
+#[test]
+fn a_task_that_is_to_run_again_is_not_over() {
+    let task = Service { rules: once(), ..service(&[]) };
+    let mut sim = Sim::up(plan([("a", task.clone()), ("c", task)]));
+    sim.ends_well("c/1");
+    sim.after(0, HouseEvent::StopService("c".into()));
+    sim.ends_well("a/1");
+    assert_eq!(sim.after(0, HouseEvent::RestartService("c".into())), ["Spawn c/1"]);
+    assert_eq!((sim.state("c/1"), sim.house.culprit()), ("starting", None));
+}
+
+#[test]
+fn a_restart_of_what_waits_for_a_failed_task_is_answered() {
+    let web = service(&[("migrate", Condition::Completed)]);
+    let (mut sim, _) = Sim::begin(plan([
+        ("migrate", Service { rules: once(), ..service(&[]) }),
+        ("other", service(&[])),
+        ("web", web),
+    ]));
+    sim.dies("migrate/1");
+    sim.after(0, HouseEvent::RestartService("web".into()));
+    assert_eq!(sim.house.outcome("web"), Some(false));
+}
+
+#[test]
+fn a_deep_chain_of_many_instances_is_judged_at_once() {
+    let names: Vec<String> = (0..12).map(|level| format!("level-{level:02}")).collect();
+    let mut all = plan([("level-00", Service { rules: once(), ..service(&[]) })]);
+    for (before, name) in names.iter().zip(&names[1..]) {
+        all.insert(name.clone(), Service { instances: 20, ..service(&[(before, Condition::Completed)]) });
+    }
+    let (mut sim, _) = Sim::begin(all);
+    sim.dies("level-00/1");
+    assert!(sim.house.is_settled());
+}

@@ -1,6 +1,7 @@
 //! What the control socket asks for, and the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,10 @@ impl Supervisor {
     /// Reads a configuration and tells what it would change.
     fn planned(&self, file: Option<&str>) -> Result<(Loaded, Vec<Change>), String> {
         let file = file.map(PathBuf::from).or_else(|| self.file.clone());
+        // Nothing else may be waited for here: a pipe would hold PID 1 up until somebody writes to it.
+        if let Some(file) = file.as_deref().filter(|file| fs::metadata(file).is_ok_and(|found| !found.is_file())) {
+            return Err(format!("{} is not a regular file", file.display()));
+        }
         let loaded = config::load(file.as_deref()).map_err(|error| error.to_string())?;
         let changes = changes::between(&self.config, &loaded.config);
         Ok((loaded, changes))

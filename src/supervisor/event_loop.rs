@@ -127,7 +127,11 @@ impl Supervisor {
                 // Where /proc is not to be read, it stays mapped.
                 let _ = memory::let_go_of_start();
             }
-            let deadline = self.house.deadline();
+            let give_up_at = self.give_up_at();
+            if give_up_at.is_some_and(|at| Instant::now() >= at) {
+                return Ok(self.give_up());
+            }
+            let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
                 happened = signals.next() => match happened {
                     Happened::ChildEnded => self.collect_the_dead(),
@@ -153,10 +157,34 @@ impl Supervisor {
         Ok(self.ended())
     }
 
+    /// When a stop that does not end is over all the same: a kill cannot be refused, but there are processes that the
+    /// kernel does not let go, and users whose processes are not ours to kill.
+    fn give_up_at(&self) -> Option<Instant> {
+        let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
+        self.stop_began.map(|began| began + stop_max + 2 * HURRY)
+    }
+
+    fn give_up(&self) -> Ended {
+        for instance in self.instances.values() {
+            if let Some(process) = &instance.process {
+                let (service, instance) = (instance.unit.name.as_str(), instance.number);
+                tracing::error!(service, instance, pid = %process.pid, "cannot be ended: left behind");
+            }
+        }
+        Ended { code: 1 }
+    }
+
     /// What the process's exit code is to tell: nothing went wrong, or what ended everything.
     fn ended(&self) -> Ended {
-        let culprit = self.house.culprit().and_then(|id| self.instances.get(&id));
+        let culprit = self.house.culprit();
+        let state = culprit.and_then(|id| self.house.state(id));
+        let essential = culprit.is_some_and(|id| self.house.is_essential(id));
+        let culprit = culprit.and_then(|id| self.instances.get(&id));
         match culprit.and_then(|instance| instance.last_exit.as_ref()) {
+            // All tasks are done: how each said so is its own affair.
+            _ if state == Some(State::Completed) && !essential => Ended { code: 0 },
+            // It may end well when it is told to, and have failed all the same.
+            Some(LastExit::Code(0)) if state == Some(State::Failed) => Ended { code: 1 },
             Some(LastExit::Code(code)) => Ended { code: u8::try_from(*code).unwrap_or(1) },
             Some(LastExit::Signal(number)) => Ended { code: u8::try_from(128 + number).unwrap_or(1) },
             Some(LastExit::NotStarted(_)) => Ended { code: 127 },

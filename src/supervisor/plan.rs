@@ -127,7 +127,10 @@ fn bus_life(policy: &RestartPolicy, limits: &Limits) -> Life {
     let healthy_after_ms = policy.healthy_after_ms;
     let timeout_ms = limits.watchdog_ms;
     let watchdog = (timeout_ms > 0).then(|| life::Watchdog { timeout_ms, ..life::Watchdog::default() });
+    // What it has in hand is to have its time before it is killed.
+    let stop = life::Stop { timeout_ms: limits.drain_ms_max.saturating_add(1_000).max(5_000), ..life::Stop::default() };
     Life {
+        stop,
         watchdog,
         restart: life::Restart { backoff, healthy_after_ms, limit: None, ..Default::default() },
         ..Life::default()

@@ -145,8 +145,8 @@ async fn listen(source: Source, mut mouth: Mouth) -> io::Result<()> {
                 inbox.readable().await?;
                 let (length, uid) = match inbox.try_io(Interest::READABLE, || notify::receive(&inbox, &mut packet)) {
                     Ok(received) => received,
-                    Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => continue,
-                    Err(cause) => return Err(cause),
+                    // Whatever is wrong with one datagram is its sender's: nobody may deafen us to the others.
+                    Err(_) => continue,
                 };
                 // The address is no secret: only the service's own user, ours and root are heard.
                 if uid == 0 || uid == own || identity::user_of(mouth.of.1) == Some(uid) {

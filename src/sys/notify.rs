@@ -3,7 +3,7 @@
 //! Both speak sd_notify(3): assignments like `READY=1`, one to a line.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -37,18 +37,28 @@ pub fn inbox() -> io::Result<(UnixDatagram, String)> {
     Ok((socket.into(), address))
 }
 
+/// Descriptors that one datagram can carry (unix(7), SCM_MAX_FD).
+const DESCRIPTORS_MAX: usize = 253;
+
 /// The next datagram of an [`inbox`], its length and its sender's user; `WouldBlock` when there is none. What is longer
 /// than the buffer is cut.
 pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
-    let mut space = nix::cmsg_space!(UnixCredentials);
+    // Room for what may come along (FDSTORE=1, BARRIER=1): it is closed, which is what a barrier waits for.
+    let mut space = nix::cmsg_space!(UnixCredentials, [std::os::fd::RawFd; DESCRIPTORS_MAX]);
     let mut parts = [io::IoSliceMut::new(buffer)];
     let fd = inbox.as_fd().as_raw_fd();
-    // Descriptors that come along (FDSTORE=1) are closed at once: no room is given to them.
     let got = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    let uid = got.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmCredentials(sender) => Some(sender.uid()),
-        _ => None,
-    });
+    let mut uid = None;
+    for message in got.cmsgs()? {
+        match message {
+            ControlMessageOwned::ScmCredentials(sender) => uid = Some(sender.uid()),
+            ControlMessageOwned::ScmRights(descriptors) => {
+                // SAFETY: the kernel has just made them ours, and nobody else knows of them.
+                descriptors.into_iter().for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+            _ => {}
+        }
+    }
     Ok((got.bytes, uid.ok_or(io::ErrorKind::InvalidData)?))
 }
 

@@ -38,6 +38,11 @@ impl Stderr {
         Self::of(io::stderr().as_fd().try_clone_to_owned()?)
     }
 
+    /// Our standard output, which is written to in the same way.
+    pub fn stdout() -> io::Result<Self> {
+        Self::of(io::stdout().as_fd().try_clone_to_owned()?)
+    }
+
     fn of(fd: OwnedFd) -> io::Result<Self> {
         let format = SFlag::from_bits_truncate(fstat(&fd)?.st_mode) & SFlag::S_IFMT;
         if format == SFlag::S_IFSOCK {

@@ -74,7 +74,11 @@ pub(super) fn life(
         None => default,
     };
     let path = fields.path("watchdog");
+    let watchdog_line = fields.line_of("watchdog");
     let watchdog = fields.take("watchdog").and_then(|node| watchdog(&path, node, problems));
+    if built_in && let Some(line) = watchdog_line {
+        problems.add(line, fields.path("watchdog"), "a built-in worker gives no signs of life to be waited for");
+    }
     let path = fields.path("restart");
     let restart = restart(&path, fields.take("restart"), policy, essential, problems);
     let path = fields.path("stop");
