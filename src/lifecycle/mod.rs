@@ -7,6 +7,7 @@
 mod house;
 mod instance;
 mod restart;
+mod snapshot;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -15,3 +16,4 @@ mod tests;
 pub use house::{Condition, HURRY, Health, House, HouseEvent, Id, Plan, Service, Tier};
 pub use instance::{Action, Event, Instance, Next, Rules, State};
 pub use restart::{Jitter, Limit, Outcome, Restart, Then, When};
+pub use snapshot::{Moment, Snapshot};
