@@ -8,18 +8,29 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::config::ConfigFile;
-use super::{escape, fail, fail_config, reachable};
+use super::{escape, fail, fail_config, print, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
-use crate::supervisor::{self, Options, Up};
+use crate::supervisor::{self, Handover, Options, Up};
 use crate::sys::runtime;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     file: ConfigFile,
+    /// Go on with the state that another build of this process left at a descriptor
+    #[arg(long, value_name = "FD", hide = true)]
+    resume: Option<i32>,
+    /// Only tell whether that state is understood
+    #[arg(long, hide = true, requires = "resume")]
+    ask: bool,
 }
 
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
+    match arguments.resume {
+        Some(descriptor) if arguments.ask => return answer(descriptor),
+        Some(descriptor) => return resume(descriptor),
+        None => {}
+    }
     let Loaded { config, origin } = match config::load(arguments.file.path()) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
@@ -28,11 +39,7 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
     }
     let served = !config.services.is_empty();
-    let announce = |up: &Up| {
-        let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
-        let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
-        let _ = io::stdout().write_all(text.as_bytes());
-    };
+    let announce = |up: &Up| announce(up, served, runtime_dir, &origin);
     let file = match &origin {
         Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         Origin::Embedded => None,
@@ -42,6 +49,35 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
     }
+}
+
+/// As another build of this process, which went on until now.
+fn resume(descriptor: i32) -> ExitCode {
+    let handover = match Handover::adopt(descriptor) {
+        Ok(handover) => handover,
+        Err(error) => return fail(error),
+    };
+    let served = !handover.config().services.is_empty();
+    let origin = handover.file().map_or(Origin::Embedded, |file| Origin::File(file.to_owned()));
+    let directory = handover.runtime_directory().to_owned();
+    match handover.resume(|up: &Up| announce(up, served, Some(&directory), &origin)) {
+        Ok(ended) => ExitCode::from(ended.code),
+        Err(error) => fail(error),
+    }
+}
+
+/// Tells another build whether this one could go on with its state.
+fn answer(descriptor: i32) -> ExitCode {
+    match supervisor::answer_upgrade(descriptor) {
+        Ok(line) => print(&line),
+        Err(error) => fail(error),
+    }
+}
+
+fn announce(up: &Up, served: bool, runtime_dir: Option<&Path>, origin: &Origin) {
+    let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
+    let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// Tells what is wrong with a configuration, and that it is why nothing runs.

@@ -7,8 +7,10 @@ pub mod client;
 pub mod protocol;
 pub mod server;
 
-pub use protocol::{Change, Command, Done, Endpoints, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What};
-pub use server::{BindError, Query, Server};
+pub use protocol::{
+    Change, Command, Done, Endpoints, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What, torus_version,
+};
+pub use server::{BindError, Door, Query, Server, answer_adopted};
 
 /// The socket's name in the runtime directory.
 pub const SOCKET_NAME: &str = "control.sock";

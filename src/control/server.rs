@@ -6,13 +6,15 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::SOCKET_NAME;
@@ -37,6 +39,8 @@ pub struct Query {
     pub command: Command,
     /// Takes the answer; the client may be gone.
     pub reply: oneshot::Sender<Reply>,
+    /// The client's connection, open as long as somebody waits for the answer.
+    pub connection: RawFd,
 }
 
 /// Why there is no control socket.
@@ -73,7 +77,50 @@ pub enum BindError {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    _lock: Lock,
+    lock: Lock,
+    door: Door,
+}
+
+/// Lets clients in, or has them wait in the socket's backlog, and knows how many are there.
+#[derive(Clone, Debug)]
+pub struct Door {
+    open: Arc<watch::Sender<bool>>,
+    clients: Arc<watch::Sender<usize>>,
+}
+
+impl Door {
+    fn new() -> Self {
+        Self { open: Arc::new(watch::Sender::new(true)), clients: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Has new clients wait.
+    pub fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets clients in again.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Returns when no more than `count` clients are left.
+    pub async fn until_at_most(&self, count: usize) {
+        let _ = self.clients.subscribe().wait_for(|clients| *clients <= count).await;
+    }
+
+    fn enter(&self) -> Present {
+        self.clients.send_modify(|clients| *clients += 1);
+        Present(self.clients.clone())
+    }
+}
+
+/// A client that is there until this is dropped.
+struct Present(Arc<watch::Sender<usize>>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.send_modify(|clients| *clients -= 1);
+    }
 }
 
 impl Server {
@@ -92,14 +139,42 @@ impl Server {
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, path, _lock: lock })
+        Ok(Self { listener, path, lock, door: Door::new() })
+    }
+
+    /// Goes on with the socket and the lock that the program before us had.
+    pub fn adopt(directory: &Path, listener: OwnedFd, lock: OwnedFd) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let path = directory.join(SOCKET_NAME);
+        Ok(Self { listener, path, lock: Lock::adopt(lock)?, door: Door::new() })
+    }
+
+    /// The listening socket and the lock, which stay open as long as this is there or runs.
+    pub fn descriptors(&self) -> (RawFd, RawFd) {
+        (self.listener.as_raw_fd(), self.lock.as_raw_fd())
+    }
+
+    /// Who lets clients in while this runs.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Serves clients until it is dropped.
     pub async fn run(self, queries: mpsc::Sender<Query>) {
         let mut clients: VecDeque<AbortHandle> = VecDeque::new();
+        let mut open = self.door.open.subscribe();
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
+            let accepted = tokio::select! {
+                biased;
+                () = until(&mut open, false) => {
+                    until(&mut open, true).await;
+                    continue;
+                }
+                accepted = self.listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -109,7 +184,12 @@ impl Server {
             {
                 oldest.abort();
             }
-            clients.push_back(tokio::spawn(serve(stream, queries.clone())).abort_handle());
+            let (present, queries) = (self.door.enter(), queries.clone());
+            let client = async move {
+                let _present = present;
+                serve(stream, queries).await
+            };
+            clients.push_back(tokio::spawn(client).abort_handle());
         }
     }
 }
@@ -118,6 +198,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+async fn until(open: &mut watch::Receiver<bool>, wanted: bool) {
+    let _ = open.wait_for(|open| *open == wanted).await;
+}
+
+/// Answers a client whose request the program before us took, if it is still there.
+pub async fn answer_adopted(connection: OwnedFd, reply: Reply) -> io::Result<()> {
+    let stream = std::os::unix::net::UnixStream::from(connection);
+    stream.set_nonblocking(true)?;
+    let mut stream = UnixStream::from_std(stream)?;
+    farewell(&mut stream, &reply).await
 }
 
 /// One request, one reply. An error is the client's: it has left, and nobody else needs to know.
@@ -129,11 +221,15 @@ async fn serve(stream: UnixStream, queries: mpsc::Sender<Query>) -> io::Result<(
     } else {
         Reply::refused(format!("uid {} may not ask here", peer.uid()))
     };
-    let farewell = async {
+    farewell(stream.get_mut(), &reply).await
+}
+
+async fn farewell(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    in_time(async {
         stream.write_all(reply.to_line().as_bytes()).await?;
         stream.shutdown().await
-    };
-    in_time(farewell).await
+    })
+    .await
 }
 
 async fn answer(
@@ -157,7 +253,8 @@ async fn answer(
     }
     let (reply, answered) = oneshot::channel();
     let stopping = || Reply::refused("torus is going down");
-    if queries.send(Query { command, reply }).await.is_err() {
+    let connection = stream.get_ref().as_raw_fd();
+    if queries.send(Query { command, reply, connection }).await.is_err() {
         return Ok(stopping());
     }
     let mut rest = [0; 64];

@@ -7,9 +7,9 @@
 mod house;
 mod instance;
 mod restart;
-mod snapshot;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

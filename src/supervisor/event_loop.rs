@@ -14,6 +14,7 @@ use super::instance::{Ground, Instance};
 use super::operations::Operations;
 use super::plan::{self, Units};
 use super::probes::Probes;
+use super::upgrade::Upgrade;
 use super::words::{Told, Word};
 use super::{Ended, Up};
 use crate::config::Config;
@@ -25,6 +26,9 @@ use crate::sys::{Pid, notify, signals, tree, wait};
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
 
+/// What clients of the control socket ask for.
+pub(super) type Queries = mpsc::Receiver<Query>;
+
 /// All that the supervisor owns while it runs.
 pub(super) struct Supervisor {
     pub(super) house: House,
@@ -35,9 +39,10 @@ pub(super) struct Supervisor {
     pub(super) instances: BTreeMap<Id, Instance>,
     pub(super) ground: Ground,
     pub(super) operations: Operations,
-    probes: Probes,
-    told: Told,
-    words: mpsc::Receiver<(Id, Pid, Word)>,
+    pub(super) upgrade: Upgrade,
+    pub(super) probes: Probes,
+    pub(super) told: Told,
+    pub(super) words: mpsc::Receiver<(Id, Pid, Word)>,
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
     /// When the stop of everything began.
@@ -46,11 +51,25 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Everything in its place, nothing started.
-    pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground) -> io::Result<Self> {
+    pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground, upgrade: Upgrade) -> io::Result<Self> {
         let (units, plan) = plan::plan(&config);
         let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
+        let mut supervisor = Self::standing(house, units, config, file, ground, upgrade);
+        supervisor.fit_instances()?;
+        Ok(supervisor)
+    }
+
+    /// Around a house that stands, its instances still to be put in.
+    pub(super) fn standing(
+        house: House,
+        units: Units,
+        config: Config,
+        file: Option<PathBuf>,
+        ground: Ground,
+        upgrade: Upgrade,
+    ) -> Self {
         let (told, words) = mpsc::channel(QUEUE_MAX);
-        let mut supervisor = Self {
+        Self {
             house,
             units,
             config,
@@ -58,15 +77,14 @@ impl Supervisor {
             instances: BTreeMap::new(),
             ground,
             operations: Operations::default(),
+            upgrade,
             probes: Probes::default(),
             told,
             words,
             since: Instant::now(),
             orphans_reaped: 0,
             stop_began: None,
-        };
-        supervisor.fit_instances()?;
-        Ok(supervisor)
+        }
     }
 
     /// Gives each member of the house its instance, and forgets those that left it.
@@ -93,27 +111,30 @@ impl Supervisor {
     pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<Ended> {
         let mut signals = Signals::new()?;
         let (query, mut queries) = mpsc::channel(QUEUE_MAX);
+        self.upgrade.control_is(control.descriptors(), control.door());
         let server = tokio::spawn(control.run(query));
-        let mut on_up = Some(on_up);
+        let mut on_up = Some(on_up).filter(|_| !self.upgrade.announced);
 
-        self.take(HouseEvent::Start);
+        if self.upgrade.is_after() {
+            self.go_on();
+        } else {
+            self.take(HouseEvent::Start);
+        }
         while self.house.health() != Health::Down {
             if self.house.is_settled()
                 && let Some(on_up) = on_up.take()
             {
+                self.upgrade.announced = true;
                 told(notify::manager_ready());
                 let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
             }
             let deadline = self.house.deadline();
             tokio::select! {
-                happened = signals.next() => match happened {
-                    Happened::ChildEnded => self.collect_the_dead(),
-                    Happened::StopAsked(name) => self.stop(name),
-                    Happened::ReloadAsked => self.reload_by_signal(),
-                },
+                happened = signals.next() => self.happened(happened),
                 Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
-                Some(query) = queries.recv() => self.answer(query),
+                Some(query) = queries.recv() => self.begin(query),
+                step = self.upgrade.next() => self.go_on_with_upgrade(step, &mut signals, &mut queries).await,
                 () = until(deadline) => self.take(HouseEvent::Tick),
             }
             self.answer_what_is_over();
@@ -137,6 +158,14 @@ impl Supervisor {
         }
     }
 
+    pub(super) fn happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::ChildEnded => self.collect_the_dead(),
+            Happened::StopAsked(name) => self.stop(name),
+            Happened::ReloadAsked => self.reload_by_signal(),
+        }
+    }
+
     fn stop(&mut self, signal: &str) {
         match self.stop_began {
             None => tracing::info!("{signal}: stopping"),
@@ -145,7 +174,7 @@ impl Supervisor {
         self.take(HouseEvent::Stop);
     }
 
-    fn hear(&mut self, id: Id, pid: Pid, word: Word) {
+    pub(super) fn hear(&mut self, id: Id, pid: Pid, word: Word) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         // The word of an earlier process says nothing about this one.
         if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
@@ -238,7 +267,7 @@ impl Supervisor {
     }
 
     /// The only place where ends of processes are noticed.
-    fn collect_the_dead(&mut self) {
+    pub(super) fn collect_the_dead(&mut self) {
         let owners: BTreeMap<Pid, Id> =
             self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
         let mut died = Vec::new();
@@ -248,7 +277,7 @@ impl Supervisor {
                 signals::kill_group(pid);
                 died.push((*id, pid, exit));
             }
-            None if self.probes.end(pid, exit) => {}
+            None if self.probes.end(pid, exit) || self.upgrade.end(pid, exit) => {}
             None => self.orphans_reaped += 1,
         });
         drained.unwrap_or_else(|cause| tracing::error!("cannot wait for children: {cause}"));
@@ -343,10 +372,6 @@ impl Supervisor {
             None => {}
         }
     }
-
-    fn answer(&mut self, query: Query) {
-        self.begin(query.command, query.reply);
-    }
 }
 
 /// Sends a signal. Who is already gone is no error: its end is on its way to us.
@@ -355,14 +380,14 @@ pub(super) fn send(whom: Whom, signal: i32) {
 }
 
 /// What signals tell the supervisor.
-enum Happened {
+pub(super) enum Happened {
     ChildEnded,
     StopAsked(&'static str),
     ReloadAsked,
 }
 
 /// The signals that the supervisor takes.
-struct Signals {
+pub(super) struct Signals {
     children: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -381,7 +406,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Happened {
+    pub(super) async fn next(&mut self) -> Happened {
         tokio::select! {
             _ = self.children.recv() => Happened::ChildEnded,
             _ = self.terminate.recv() => Happened::StopAsked("SIGTERM"),

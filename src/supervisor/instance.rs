@@ -58,9 +58,9 @@ pub(super) struct Instance {
     pub(super) says: Option<String>,
     /// What its last start did without, in sentences.
     pub(super) warnings: Vec<String>,
-    counters: Option<CountersMemory>,
+    pub(super) counters: Option<CountersMemory>,
     /// Its cgroup, which outlives its processes.
-    group: Option<Group>,
+    pub(super) group: Option<Group>,
 }
 
 /// A living process.
@@ -68,14 +68,14 @@ pub(super) struct Instance {
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
-    _ears: Ears,
+    pub(super) ears: Ears,
 }
 
 /// The worker's counters, which outlive its processes.
 #[derive(Debug)]
-struct CountersMemory {
-    fd: OwnedFd,
-    table: Counters,
+pub(super) struct CountersMemory {
+    pub(super) fd: OwnedFd,
+    pub(super) table: Counters,
 }
 
 /// What a process is given by its kind.
@@ -169,7 +169,7 @@ impl Instance {
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
         let ears = Ears::open((id, pid), given.sources, &unit, told);
-        self.process = Some(Process { pid, since: Instant::now(), _ears: ears });
+        self.process = Some(Process { pid, since: Instant::now(), ears });
         Ok(pid)
     }
 
