@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -37,11 +37,32 @@ impl Torus {
     }
 
     pub(crate) fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::start_program(TORUS.as_ref(), directory, configuration, prepare)
+    }
+
+    /// Starts another file than the one that was built.
+    pub(crate) fn start_program(
+        program: &Path,
+        directory: PathBuf,
+        configuration: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        Self::start_program_after(program, &[], directory, configuration, prepare)
+    }
+
+    /// Starts a program whose first arguments are these; the torus that it starts is to be killed with it.
+    pub(crate) fn start_program_after(
+        program: &Path,
+        arguments: &[&str],
+        directory: PathBuf,
+        configuration: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let file = directory.join("torus.yaml");
         fs::write(&file, configuration).unwrap();
         let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = Command::new(TORUS);
-        command.arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
+        let mut command = Command::new(program);
+        command.args(arguments).arg("run").arg("--config").arg(&file).arg("--runtime-dir").arg(&directory);
         command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         prepare(&mut command);
         Self { child: command.spawn().unwrap(), directory }
