@@ -2,7 +2,7 @@
 //! collected, and its exit code becomes ours.
 //!
 //! No runtime, no control socket, no thread: a loop that sleeps until a signal comes. It starts and collects processes
-//! by the same hands as the supervisor of services, [`spawn`](crate::sys::spawn) and [`wait`](crate::sys::wait).
+//! by the same hands as the supervisor of services, [`spawn`](crate::sys::spawn) and [`wait`].
 
 mod policy;
 mod start;
