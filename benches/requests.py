@@ -10,7 +10,6 @@ import argparse
 import datetime
 import json
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from harness import build, kernel, report
 from harness.arguments import at_least
 from harness.children import Children, Failure
+from harness.way_in import until_told
 
 PAGE = build.ROOT / "docs" / "benchmarks.md"
 WARMUP_MS = 300
@@ -252,16 +252,7 @@ def run(arguments, programs):
 
 def main():
     arguments = parse()
-    # SIGTERM unwinds like an error does, so that children end here too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        with tempfile.TemporaryDirectory(prefix="torus-bench-peers-") as programs:
-            return run(arguments, pathlib.Path(programs))
-    except Failure as failure:
-        print(f"cannot measure: {failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return until_told(lambda programs: run(arguments, programs))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from harness import build, kernel, report
 from harness.arguments import at_least
 from harness.children import Failure
 from harness.namespace import Namespace
+from harness.way_in import until_told
 
 PAGE = build.ROOT / "docs" / "benchmarks.md"
 FEW, MANY, ORPHANS = 3, 100, 10_000
@@ -238,16 +239,7 @@ def main():
     if os.geteuid() != 0:
         print("cannot measure: namespaces of processes are made by root alone\nhint: sudo", file=sys.stderr)
         return 1
-    # SIGTERM unwinds like an error does, so that namespaces end here too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        with tempfile.TemporaryDirectory(prefix="torus-bench-peers-") as programs:
-            return run(arguments, pathlib.Path(programs))
-    except Failure as failure:
-        print(f"cannot measure: {failure}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return until_told(lambda programs: run(arguments, programs))
 
 
 if __name__ == "__main__":
