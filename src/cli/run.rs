@@ -15,6 +15,8 @@ use crate::sys::stderr::Stderr;
 use crate::sys::{identity, runtime, signals};
 
 #[derive(Debug, Args)]
+#[command(after_help = "SIGTERM, SIGINT and SIGQUIT stop everything in order; a second one hurries, a third kills.\n\
+                        SIGHUP reads the configuration again.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
     file: ConfigFile,

@@ -24,7 +24,7 @@ pub const HURRY: Duration = Duration::from_secs(1);
 /// What a service is to the house.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Bus or not.
+    /// What it comes before, and what after, whatever `after` says.
     pub tier: Tier,
     /// How many instances it has.
     pub instances: u32,

@@ -220,7 +220,6 @@ impl Supervisor {
     pub(super) fn take(&mut self, event: HouseEvent) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let hung = |action: &Action| *action == Action::Abort;
             let hurried = event == HouseEvent::Stop;
             let replanned = matches!(event, HouseEvent::Replace(..));
             let died = match &event {
@@ -242,9 +241,6 @@ impl Supervisor {
                 tracing::error!("cannot prepare a worker: {cause}");
             }
             for (id, action) in actions {
-                if hung(&action) {
-                    self.log(id, "gave no sign of life: aborted");
-                }
                 match action {
                     Action::Spawn => events.extend(self.spawn(id)),
                     Action::Terminate => {
@@ -255,7 +251,10 @@ impl Supervisor {
                             self.instances.get(&id).map_or(signals::SIGTERM, |instance| instance.unit.stop_signal);
                         self.with_process(id, |pid| ask(Whom::Group(pid), number));
                     }
-                    Action::Abort => self.with_process(id, |pid| ask(Whom::Group(pid), signals::SIGABRT)),
+                    Action::Abort => {
+                        self.log(id, "gave no sign of life: aborted");
+                        self.with_process(id, |pid| ask(Whom::Group(pid), signals::SIGABRT));
+                    }
                     Action::Kill => {
                         self.log(id, if hurried { "killed" } else { "did not stop in time: killed" });
                         self.with_process(id, |pid| {
