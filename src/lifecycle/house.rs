@@ -12,6 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::instance::{Action, Event, Instance, Next, Rules, State};
 use super::restart::{Jitter, Outcome, WAIT_MAX};
 
@@ -37,7 +39,8 @@ pub struct Service {
 }
 
 /// Where a service stands: each tier comes before those that follow here, and ends after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Writes down what all others say.
     Log,
@@ -128,35 +131,36 @@ impl Health {
 }
 
 /// The services of a plan and their instances, and how far their common life is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct House {
-    plan: Plan,
-    members: BTreeMap<Id, Member>,
-    next_id: Id,
-    phase: Phase,
-    rolling: Vec<Rolling>,
+    pub(super) plan: Plan,
+    pub(super) members: BTreeMap<Id, Member>,
+    pub(super) next_id: Id,
+    pub(super) phase: Phase,
+    pub(super) rolling: Vec<Rolling>,
     /// The whole time of an orderly stop; what still lives then is killed.
-    stop_max: Duration,
-    culprit: Option<Id>,
+    pub(super) stop_max: Duration,
+    pub(super) culprit: Option<Id>,
 }
 
 /// One instance in the house.
-#[derive(Clone, Debug)]
-struct Member {
-    service: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) service: String,
     /// Which of the service's instances, from 1.
-    number: u32,
-    instance: Instance,
-    goal: Goal,
+    pub(super) number: u32,
+    pub(super) instance: Instance,
+    pub(super) goal: Goal,
     /// The rules that it keeps when its service is no longer in the plan.
-    rules: Rules,
+    pub(super) rules: Rules,
     /// What its service comes after, kept likewise.
-    after: BTreeSet<String>,
-    tier: Tier,
+    pub(super) after: BTreeSet<String>,
+    pub(super) tier: Tier,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Goal {
     Up,
     Down,
     /// Down, and to be forgotten then.
@@ -164,7 +168,7 @@ enum Goal {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing was started yet.
     Fresh,
     Up {
@@ -180,11 +184,11 @@ enum Phase {
 }
 
 /// A service whose instances get new processes.
-#[derive(Clone, Debug)]
-struct Rolling {
-    service: String,
-    current: Option<Id>,
-    rest: VecDeque<Id>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rolling {
+    pub(super) service: String,
+    pub(super) current: Option<Id>,
+    pub(super) rest: VecDeque<Id>,
 }
 
 impl House {

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::restart::{Jitter, Outcome, Record, Restart, Verdict, WAIT_MAX};
 
 /// The rules of one instance's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// Whether and when it is started again.
     pub restart: Restart,
@@ -60,7 +62,8 @@ pub enum State {
 }
 
 /// What follows an end that was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Next {
     /// Nothing.
     Rest,
@@ -109,8 +112,8 @@ pub enum Action {
 /// An instance's state, with its memory of deaths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    state: State,
-    record: Record,
+    pub(super) state: State,
+    pub(super) record: Record,
 }
 
 impl State {

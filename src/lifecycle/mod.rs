@@ -9,9 +9,11 @@ mod instance;
 mod restart;
 #[cfg(test)]
 mod simulation;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use house::{Condition, HURRY, Health, House, HouseEvent, Id, Plan, Service, Tier};
 pub use instance::{Action, Event, Instance, Next, Rules, State};
 pub use restart::{Jitter, Limit, Outcome, Restart, Then, When};
+pub use snapshot::{Moment, Snapshot};

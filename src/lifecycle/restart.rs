@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// Sixteen random bits, drawn by the caller.
 pub type Jitter = u16;
 
@@ -10,7 +12,7 @@ pub type Jitter = u16;
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When and how fast what ended is started again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     /// Which ends are followed by a start.
     pub when: When,
@@ -27,7 +29,8 @@ pub struct Restart {
 }
 
 /// Which ends are followed by a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
     /// Every one.
     Always,
@@ -38,7 +41,7 @@ pub enum When {
 }
 
 /// A budget of restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Restarts in any window.
     pub restarts: u32,
@@ -47,7 +50,8 @@ pub struct Limit {
 }
 
 /// What follows when the budget is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Then {
     /// It rests for this long and is then tried once: a life that is not healthy ends in the next rest.
     Quarantine(Duration),
@@ -80,9 +84,9 @@ pub(super) struct Record {
     /// Deaths in a row, none of them after a healthy life.
     pub(super) deaths: u32,
     /// Restarts in the limit's window, the oldest first; never more than the limit.
-    recent: VecDeque<Instant>,
+    pub(super) recent: VecDeque<Instant>,
     /// It was quarantined, and has not lived healthily since.
-    probation: bool,
+    pub(super) probation: bool,
 }
 
 impl Record {
