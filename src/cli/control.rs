@@ -1,4 +1,4 @@
-//! `torus start`, `stop`, `restart`, `signal`, `plan`, `reload`: what changes a running torus, and what would.
+//! `torus start`, `stop`, `restart`, `signal`, `plan`, `reload`, `upgrade`: what changes a running torus, and what would.
 //!
 //! Exit codes: 0 when what was asked for is reached, 1 when it is not or was refused, 2 for a wrong command line.
 
@@ -53,6 +53,16 @@ pub(super) struct ReloadArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: install -m 755 torus.new /usr/local/bin/torus && torus upgrade")]
+pub(super) struct UpgradeArgs {
+    /// The new build [default: what is installed now where the running torus was started from]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+#[derive(Debug, Args)]
 struct AnswerArgs {
     /// Seconds to wait until it is reached
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -82,6 +92,13 @@ pub(super) fn signal(arguments: SignalArgs, runtime_directory: &Directory) -> Ex
 pub(super) fn reload(arguments: ReloadArgs, runtime_directory: &Directory) -> ExitCode {
     match file(arguments.file.as_deref()) {
         Ok(file) => change(Command::Reload { file }, &arguments.answer, runtime_directory),
+        Err(error) => fail(error),
+    }
+}
+
+pub(super) fn upgrade(arguments: UpgradeArgs, runtime_directory: &Directory) -> ExitCode {
+    match file(arguments.binary.as_deref()) {
+        Ok(binary) => change(Command::Upgrade { binary }, &arguments.answer, runtime_directory),
         Err(error) => fail(error),
     }
 }
@@ -137,6 +154,9 @@ fn told(plan: &Plan) -> String {
 }
 
 fn reached(done: &Done) -> String {
+    if let Some(version) = &done.torus {
+        return format!("{}\n", escape::line(&format!("torus {version} runs")));
+    }
     let table = if done.services.is_empty() { "done\n".to_owned() } else { status::services(&done.services) };
     if done.reached { table } else { format!("{table}\nnot reached: the log of torus tells why\n") }
 }

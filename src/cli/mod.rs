@@ -20,10 +20,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::control::torus_version;
 use crate::sys::runtime;
 
 #[derive(Debug, Parser)]
-#[command(name = "torus", version, about, max_term_width = 100)]
+#[command(name = "torus", version = torus_version(), about, max_term_width = 100)]
 struct Arguments {
     /// Where the control socket is [default: $TORUS_RUNTIME_DIR, else /run/torus for root, else
     /// $XDG_RUNTIME_DIR/torus, else /tmp/torus-UID]
@@ -53,6 +54,8 @@ enum Command {
     Plan(control::PlanArgs),
     /// Take a changed configuration: all of it or, if anything is wrong with it, nothing
     Reload(control::ReloadArgs),
+    /// Have the running supervisor become another build of torus; services and the bus go on
+    Upgrade(control::UpgradeArgs),
     /// Send requests and print their replies
     Request(request::RequestArgs),
     /// Check a configuration file, or show what is in force
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Logs(arguments) => logs::run(arguments, &runtime_directory()),
         Command::Plan(arguments) => control::plan(arguments, &runtime_directory()),
         Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
+        Command::Upgrade(arguments) => control::upgrade(arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Init { .. } => unreachable!("it was run above"),

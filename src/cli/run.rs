@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::config::ConfigFile;
-use super::{escape, fail, fail_config, log, reachable};
+use super::{escape, fail, fail_config, log, print, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
-use crate::supervisor::{self, Options, Up};
+use crate::supervisor::{self, Handover, Options, Up};
 use crate::sys::stderr::Stderr;
 use crate::sys::{identity, runtime, signals};
 
@@ -20,9 +20,20 @@ use crate::sys::{identity, runtime, signals};
 pub(super) struct RunArgs {
     #[command(flatten)]
     file: ConfigFile,
+    /// Go on with the state that another build of this process left at a descriptor
+    #[arg(long, value_name = "FD", hide = true)]
+    resume: Option<i32>,
+    /// Only tell whether that state is understood
+    #[arg(long, hide = true, requires = "resume")]
+    ask: bool,
 }
 
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
+    match arguments.resume {
+        Some(descriptor) if arguments.ask => return answer(descriptor),
+        Some(descriptor) => return resume(descriptor),
+        None => {}
+    }
     // From the first moment: what PID 1 is told before it listens would be lost. Anybody else may be ended until then.
     if identity::pid().as_raw() == 1
         && let Err(cause) = signals::hold_orders()
@@ -38,13 +49,7 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     }
     log::never_wait();
     let served = !config.services.is_empty();
-    let announce = |up: &Up| {
-        let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
-        let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
-        // Who does not read it has none: nobody is waited for here.
-        let told = Stderr::stdout().and_then(|stdout| stdout.write(text.as_bytes()));
-        told.unwrap_or_else(|cause| tracing::warn!("cannot tell on standard output that all is up: {cause}"));
-    };
+    let announce = |up: &Up| announce(up, served, runtime_dir, &origin);
     let file = match &origin {
         Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         Origin::Embedded => None,
@@ -54,6 +59,39 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
     }
+}
+
+/// As another build of this process, which went on until now.
+fn resume(descriptor: i32) -> ExitCode {
+    let handover = match Handover::adopt(descriptor) {
+        Ok(handover) => handover,
+        Err(error) => return fail(error),
+    };
+    log::never_wait();
+    let served = !handover.config().services.is_empty();
+    let origin = handover.file().map_or(Origin::Embedded, |file| Origin::File(file.to_owned()));
+    let directory = handover.runtime_directory().clone();
+    let named = directory.is_named.then_some(directory.path.as_path());
+    match handover.resume(|up: &Up| announce(up, served, named, &origin)) {
+        Ok(ended) => ExitCode::from(ended.code),
+        Err(error) => fail(error),
+    }
+}
+
+/// Tells another build whether this one could go on with its state.
+fn answer(descriptor: i32) -> ExitCode {
+    match supervisor::answer_upgrade(descriptor) {
+        Ok(line) => print(&line),
+        Err(error) => fail(error),
+    }
+}
+
+fn announce(up: &Up, served: bool, runtime_dir: Option<&Path>, origin: &Origin) {
+    let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
+    let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
+    // Who does not read it has none: nobody is waited for here.
+    let told = Stderr::stdout().and_then(|stdout| stdout.write(text.as_bytes()));
+    told.unwrap_or_else(|cause| tracing::warn!("cannot tell on standard output that all is up: {cause}"));
 }
 
 /// Tells what is wrong with a configuration, and that it is why nothing runs.

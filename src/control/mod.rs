@@ -9,8 +9,9 @@ pub mod server;
 
 pub use protocol::{
     Change, Command, Done, Endpoints, Follow, LastExit, Plan, Reply, ServiceStatus, Status, VERSION, What,
+    torus_version,
 };
-pub use server::{BindError, Query, Server};
+pub use server::{BindError, Door, Query, Server, answer_adopted};
 
 /// The socket's name in the runtime directory.
 pub const SOCKET_NAME: &str = "control.sock";

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,16 @@ use crate::sys::signals;
 pub const VERSION: u32 = 1;
 /// Bytes of a request, its newline included; a longer one is refused.
 pub const REQUEST_BYTES_MAX: usize = 4096;
+
+/// The version, where it can be found in the program's file too, without running it.
+static MARKED_VERSION: &str = concat!("torus-version:", env!("CARGO_PKG_VERSION"));
+
+/// The version of this torus.
+pub fn torus_version() -> &'static str {
+    // Kept from being folded into its users, so that the file has it in one place only.
+    let marked = black_box(MARKED_VERSION);
+    marked.split_once(':').map_or(marked, |(_, version)| version)
+}
 
 /// What the supervisor can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +65,11 @@ pub enum Command {
     Reload {
         /// The file; without one, that which was read last.
         file: Option<String>,
+    },
+    /// The supervisor is to become another build of itself, and everything else to stay as it is.
+    Upgrade {
+        /// The program's file; without one, where this one was started from.
+        binary: Option<String>,
     },
 }
 
@@ -143,6 +159,9 @@ pub struct Done {
     pub reached: bool,
     /// The services that it moved, as they are now.
     pub services: Vec<ServiceStatus>,
+    /// The version of the torus that runs now, after an upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torus: Option<String>,
 }
 
 /// How everything is.
@@ -324,7 +343,12 @@ mod tests {
     #[test]
     fn a_request_survives_its_journey() {
         assert_eq!(Command::Status.to_line(), "{\"version\":1,\"command\":\"status\"}\n");
-        for command in [Command::Status, Command::Restart { service: "a".into() }, Command::Reload { file: None }] {
+        for command in [
+            Command::Status,
+            Command::Restart { service: "a".into() },
+            Command::Reload { file: None },
+            Command::Upgrade { binary: Some("/b".into()) },
+        ] {
             assert_eq!(Command::parse(command.to_line().as_bytes()), Ok(command));
         }
     }

@@ -6,15 +6,16 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use super::SOCKET_NAME;
@@ -41,6 +42,8 @@ pub enum Query {
         command: Command,
         /// Takes the answer; the client may be gone.
         reply: oneshot::Sender<Reply>,
+        /// The client's connection, open as long as somebody waits for the answer.
+        connection: RawFd,
     },
     /// A client that has been told that lines follow.
     Follow {
@@ -95,6 +98,49 @@ impl BindError {
 pub struct Server {
     listener: UnixListener,
     file: Option<(PathBuf, Lock)>,
+    door: Door,
+}
+
+/// Lets clients in, or has them wait in the socket's backlog, and knows how many are there.
+#[derive(Clone, Debug)]
+pub struct Door {
+    open: Arc<watch::Sender<bool>>,
+    clients: Arc<watch::Sender<usize>>,
+}
+
+impl Door {
+    fn new() -> Self {
+        Self { open: Arc::new(watch::Sender::new(true)), clients: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Has new clients wait.
+    pub fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets clients in again.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Returns when no more than `count` clients are left.
+    pub async fn until_at_most(&self, count: usize) {
+        let _ = self.clients.subscribe().wait_for(|clients| *clients <= count).await;
+    }
+
+    fn enter(&self) -> Present {
+        self.clients.send_modify(|clients| *clients += 1);
+        Present(self.clients.clone())
+    }
+}
+
+/// A client that is there until this is dropped.
+struct Present(Arc<watch::Sender<usize>>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.send_modify(|clients| *clients -= 1);
+    }
 }
 
 impl Server {
@@ -116,7 +162,7 @@ impl Server {
         let why = error.to_string();
         let why = why.lines().next().unwrap_or_default();
         tracing::warn!("{why}; listening without a file, at {}", name.display());
-        Ok(Self { listener, file: None })
+        Ok(Self { listener, file: None, door: Door::new() })
     }
 
     /// Makes the runtime directory ours and listens there, for our user alone.
@@ -134,14 +180,42 @@ impl Server {
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, file: Some((path, lock)) })
+        Ok(Self { listener, file: Some((path, lock)), door: Door::new() })
+    }
+
+    /// Goes on with the socket that the program before us had and, if it was in a directory, with the lock there.
+    pub fn adopt(directory: &Path, listener: OwnedFd, lock: Option<OwnedFd>) -> io::Result<Self> {
+        let listener = net::UnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let lock = lock.map(Lock::adopt).transpose()?;
+        Ok(Self { listener, file: lock.map(|lock| (directory.join(SOCKET_NAME), lock)), door: Door::new() })
+    }
+
+    /// The listening socket and the lock, if there is one, which stay open as long as this is there or runs.
+    pub fn descriptors(&self) -> (RawFd, Option<RawFd>) {
+        (self.listener.as_raw_fd(), self.file.as_ref().map(|(_, lock)| lock.as_raw_fd()))
+    }
+
+    /// Who lets clients in while this runs.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Serves clients until it is dropped.
     pub async fn run(self, queries: mpsc::Sender<Query>) {
         let mut clients: VecDeque<AbortHandle> = VecDeque::new();
+        let mut open = self.door.open.subscribe();
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
+            let accepted = tokio::select! {
+                biased;
+                () = until(&mut open, false) => {
+                    until(&mut open, true).await;
+                    continue;
+                }
+                accepted = self.listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -153,7 +227,12 @@ impl Server {
             {
                 oldest.abort();
             }
-            clients.push_back(tokio::spawn(serve(stream, queries.clone())).abort_handle());
+            let (present, queries) = (self.door.enter(), queries.clone());
+            let client = async move {
+                let _present = present;
+                serve(stream, queries).await
+            };
+            clients.push_back(tokio::spawn(client).abort_handle());
         }
     }
 }
@@ -166,6 +245,10 @@ impl Drop for Server {
     }
 }
 
+async fn until(open: &mut watch::Receiver<bool>, wanted: bool) {
+    let _ = open.wait_for(|open| *open == wanted).await;
+}
+
 /// Only root and our own user may ask.
 fn admit(stream: UnixStream) -> Option<UnixStream> {
     let uid = stream.peer_cred().ok()?.uid();
@@ -176,6 +259,15 @@ fn admit(stream: UnixStream) -> Option<UnixStream> {
     // Nothing was written there yet, so there is room.
     let _ = stream.try_write(refusal.to_line().as_bytes());
     None
+}
+
+/// Answers a client whose request the program before us took, if it is still there.
+pub async fn answer_adopted(connection: OwnedFd, reply: Reply) -> io::Result<()> {
+    let stream = net::UnixStream::from(connection);
+    stream.set_nonblocking(true)?;
+    let mut stream = UnixStream::from_std(stream)?;
+    in_time(stream.write_all(reply.to_line().as_bytes())).await?;
+    in_time(stream.shutdown()).await
 }
 
 /// One request, one reply. An error is the client's: it has left, and nobody else needs to know.
@@ -220,7 +312,8 @@ async fn answer(
         Command::Logs(follow) => Some(follow.clone()),
         _ => None,
     };
-    if queries.send(Query::Ask { command, reply }).await.is_err() {
+    let connection = stream.get_ref().as_raw_fd();
+    if queries.send(Query::Ask { command, reply, connection }).await.is_err() {
         return refused(stopping.to_owned());
     }
     let mut rest = [0; 64];

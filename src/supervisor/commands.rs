@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,16 +10,17 @@ use tokio::sync::oneshot;
 
 use super::event_loop::{Supervisor, send};
 use super::operations::Operation;
+use super::upgrade::ASK_AGAIN;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
-use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION};
+use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION, torus_version};
 use crate::lifecycle::{Condition, Health, HouseEvent, State};
 use crate::sys::identity;
 use crate::sys::signals::{self, Whom};
 
 impl Supervisor {
     /// Begins what a command asks for; the answer comes when it is reached.
-    pub(super) fn begin(&mut self, command: Command, reply: oneshot::Sender<Reply>) {
+    pub(super) fn begin(&mut self, command: Command, reply: oneshot::Sender<Reply>, connection: RawFd) {
         let moved = match command {
             Command::Status => {
                 let _ = reply.send(Reply::Status(Box::new(self.status())));
@@ -41,6 +43,8 @@ impl Supervisor {
                 return;
             }
             _ if self.is_going_down() => Err("torus is going down".to_owned()),
+            Command::Upgrade { binary } => return self.upgrade(binary, reply, connection),
+            _ if self.upgrade.is_closing() => Err(ASK_AGAIN.to_owned()),
             Command::Start { service } => self.order(service, HouseEvent::StartService),
             Command::Stop { service } if service == "log" => {
                 Err("the log worker ends last of all: without it every service would wait to be read".to_owned())
@@ -61,7 +65,7 @@ impl Supervisor {
         for (operation, reached) in self.operations.take_over(&self.house) {
             let of_it = |service: &ServiceStatus| operation.services.contains(&service.name);
             let services = self.services().into_iter().filter(of_it).collect();
-            let _ = operation.reply.send(Reply::Done(Done { version: VERSION, reached, services }));
+            let _ = operation.reply.send(Reply::Done(Done { version: VERSION, reached, services, torus: None }));
         }
     }
 
@@ -165,7 +169,7 @@ impl Supervisor {
         }
         Status {
             version: VERSION,
-            torus: env!("CARGO_PKG_VERSION").to_owned(),
+            torus: torus_version().to_owned(),
             pid: identity::pid().as_raw(),
             uptime_ms: ms_since(self.since),
             state: self.house.health().name().to_owned(),

@@ -16,6 +16,7 @@ use super::logs::Logs;
 use super::operations::Operations;
 use super::plan::{self, Units};
 use super::probes::Probes;
+use super::upgrade::Upgrade;
 use super::words::{Told, Word};
 use super::{Ended, Up};
 use crate::config::Config;
@@ -33,6 +34,9 @@ const STRAY_ROUNDS_MAX: usize = 32;
 /// How often PID 1 looks, at the end, whether those have gone whose end nobody tells it: they are not its children.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What clients of the control socket ask for.
+pub(super) type Queries = mpsc::Receiver<Query>;
+
 /// All that the supervisor owns while it runs.
 pub(super) struct Supervisor {
     pub(super) house: House,
@@ -43,25 +47,41 @@ pub(super) struct Supervisor {
     pub(super) instances: BTreeMap<Id, Instance>,
     pub(super) ground: Ground,
     pub(super) operations: Operations,
-    probes: Probes,
+    pub(super) upgrade: Upgrade,
+    pub(super) probes: Probes,
     pub(super) logs: Logs,
-    told: Told,
-    words: mpsc::Receiver<(Id, Pid, Word)>,
+    pub(super) told: Told,
+    pub(super) words: mpsc::Receiver<(Id, Pid, Word)>,
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
+    pub(super) hangups: Hangups,
     /// Whether some who have ended may still wait to be collected.
-    more_dead: bool,
+    pub(super) more_dead: bool,
     /// When the stop of everything began.
     stop_began: Option<Instant>,
 }
 
 impl Supervisor {
     /// Everything in its place, nothing started.
-    pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground) -> io::Result<Self> {
+    pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground, upgrade: Upgrade) -> io::Result<Self> {
         let (units, plan) = plan::plan(&config);
         let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
+        let mut supervisor = Self::standing(house, units, config, file, ground, upgrade);
+        supervisor.fit_instances()?;
+        Ok(supervisor)
+    }
+
+    /// Around a house that stands, its instances still to be put in.
+    pub(super) fn standing(
+        house: House,
+        units: Units,
+        config: Config,
+        file: Option<PathBuf>,
+        ground: Ground,
+        upgrade: Upgrade,
+    ) -> Self {
         let (told, words) = mpsc::channel(QUEUE_MAX);
-        let mut supervisor = Self {
+        Self {
             house,
             units,
             config,
@@ -69,17 +89,17 @@ impl Supervisor {
             instances: BTreeMap::new(),
             ground,
             operations: Operations::default(),
+            upgrade,
             probes: Probes::default(),
             logs: Logs::default(),
             told,
             words,
             since: Instant::now(),
             orphans_reaped: 0,
+            hangups: Hangups::default(),
             more_dead: false,
             stop_began: None,
-        };
-        supervisor.fit_instances()?;
-        Ok(supervisor)
+        }
     }
 
     /// Gives each member of the house its instance, and forgets those that left it.
@@ -111,16 +131,24 @@ impl Supervisor {
     pub(super) async fn run(mut self, control: Server, on_up: impl FnOnce(&Up)) -> io::Result<Ended> {
         let mut signals = Signals::new()?;
         signals::release_orders()?;
-        let mut hangups = Hangups::default();
         let (query, mut queries) = mpsc::channel(QUEUE_MAX);
+        self.upgrade.control_is(control.descriptors(), control.door());
         let server = tokio::spawn(control.run(query));
-        let mut on_up = Some(on_up);
+        let mut on_up = Some(on_up).filter(|_| !self.upgrade.announced);
 
-        self.take(HouseEvent::Start);
+        if self.upgrade.is_after() {
+            self.go_on();
+            if self.upgrade.announced {
+                let _ = memory::let_go_of_start();
+            }
+        } else {
+            self.take(HouseEvent::Start);
+        }
         while self.house.health() != Health::Down {
             if self.house.is_settled()
                 && let Some(on_up) = on_up.take()
             {
+                self.upgrade.announced = true;
                 told(notify::manager_ready());
                 let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
@@ -133,17 +161,14 @@ impl Supervisor {
             }
             let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
-                happened = signals.next() => match happened {
-                    Happened::ChildEnded => self.collect_the_dead(),
-                    Happened::StopAsked(name) => self.stop(name),
-                    Happened::ReloadAsked => hangups.note(Instant::now()),
-                },
-                () = until(hangups.due()) => {
-                    hangups.done(Instant::now());
+                happened = signals.next() => self.happened(happened),
+                () = until(self.hangups.due()) => {
+                    self.hangups.done(Instant::now());
                     self.reload_by_signal();
                 }
                 Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
                 Some(query) = queries.recv() => self.answer(query),
+                step = self.upgrade.next() => self.go_on_with_upgrade(step, &mut signals, &mut queries).await,
                 () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
                 () = until(deadline) => self.take(HouseEvent::Tick),
             }
@@ -192,6 +217,14 @@ impl Supervisor {
         }
     }
 
+    pub(super) fn happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::ChildEnded => self.collect_the_dead(),
+            Happened::StopAsked(name) => self.stop(name),
+            Happened::ReloadAsked => self.hangups.note(Instant::now()),
+        }
+    }
+
     fn stop(&mut self, signal: &str) {
         match self.stop_began {
             None => tracing::info!("{signal}: stopping"),
@@ -200,7 +233,7 @@ impl Supervisor {
         self.take(HouseEvent::Stop);
     }
 
-    fn hear(&mut self, id: Id, pid: Pid, word: Word) {
+    pub(super) fn hear(&mut self, id: Id, pid: Pid, word: Word) {
         let Some(instance) = self.instances.get_mut(&id) else { return };
         // The word of an earlier process says nothing about this one.
         if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
@@ -308,7 +341,7 @@ impl Supervisor {
     }
 
     /// The only place where ends of processes are noticed.
-    fn collect_the_dead(&mut self) {
+    pub(super) fn collect_the_dead(&mut self) {
         let mut owners: Vec<(Pid, Id)> =
             self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
         // A table that is made for each death at a stop of a thousand is to cost little.
@@ -321,7 +354,7 @@ impl Supervisor {
                     signals::kill_group(pid);
                     died.push((owners[at].1, pid, exit));
                 }
-                Err(_) if self.probes.end(pid, exit) => {}
+                Err(_) if self.probes.end(pid, exit) || self.upgrade.end(pid, exit) => {}
                 Err(_) => self.orphans_reaped += 1,
             });
         self.more_dead = drained.unwrap_or_else(|cause| {
@@ -449,9 +482,9 @@ impl Supervisor {
         }
     }
 
-    fn answer(&mut self, query: Query) {
+    pub(super) fn answer(&mut self, query: Query) {
         match query {
-            Query::Ask { command, reply } => self.begin(command, reply),
+            Query::Ask { command, reply, connection } => self.begin(command, reply, connection),
             Query::Follow { follow, reader } => self.logs.follow(&follow, reader),
         }
     }
@@ -469,14 +502,14 @@ fn ask(whom: Whom, signal: i32) {
 }
 
 /// What signals tell the supervisor.
-enum Happened {
+pub(super) enum Happened {
     ChildEnded,
     StopAsked(&'static str),
     ReloadAsked,
 }
 
 /// The signals that the supervisor takes.
-struct Signals {
+pub(super) struct Signals {
     children: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -495,7 +528,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Happened {
+    pub(super) async fn next(&mut self) -> Happened {
         tokio::select! {
             _ = self.children.recv() => Happened::ChildEnded,
             _ = self.terminate.recv() => Happened::StopAsked("SIGTERM"),

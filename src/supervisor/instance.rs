@@ -62,9 +62,9 @@ pub(super) struct Instance {
     pub(super) says: Option<String>,
     /// What its last start did without, in sentences.
     pub(super) warnings: Vec<String>,
-    counters: Option<CountersMemory>,
+    pub(super) counters: Option<CountersMemory>,
     /// Its cgroup, which outlives its processes.
-    group: Option<Group>,
+    pub(super) group: Option<Group>,
     /// Where its processes write; the log worker's own write to where the supervisor does.
     pub(super) output: Option<Output>,
 }
@@ -73,11 +73,11 @@ pub(super) struct Instance {
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) readers: [OwnedFd; 2],
-    writers: [OwnedFd; 2],
+    pub(super) writers: [OwnedFd; 2],
 }
 
 impl Output {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let (out, err) = (pipe::output(PIPE_BYTES)?, pipe::output(PIPE_BYTES)?);
         Ok(Self { readers: [out.0, err.0], writers: [out.1, err.1] })
     }
@@ -88,16 +88,16 @@ impl Output {
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
-    _ears: Ears,
+    pub(super) ears: Ears,
     /// Our end of the log worker's command socket, for what it is to be told.
     pub(super) command: Option<UnixDatagram>,
 }
 
 /// The worker's counters, which outlive its processes.
 #[derive(Debug)]
-struct CountersMemory {
-    fd: OwnedFd,
-    table: Counters,
+pub(super) struct CountersMemory {
+    pub(super) fd: OwnedFd,
+    pub(super) table: Counters,
 }
 
 /// What a process is given by its kind.
@@ -204,13 +204,9 @@ impl Instance {
         let Outfit { confined, group, .. } = outfit;
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
-        let command = given.sources.iter().find_map(|source| match (source, &self.output) {
-            (Source::Command(socket), None) => Some(socket.try_clone().map_err(InstanceError::CommandSocket)),
-            _ => None,
-        });
-        let command = command.transpose()?;
+        let command = line_to_log(&given.sources, self.output.as_ref()).map_err(InstanceError::CommandSocket)?;
         let ears = Ears::open((id, pid), given.sources, &unit, told);
-        self.process = Some(Process { pid, since: Instant::now(), _ears: ears, command });
+        self.process = Some(Process { pid, since: Instant::now(), ears, command });
         Ok(pid)
     }
 
@@ -273,6 +269,15 @@ impl Instance {
         }
         self.warnings = warnings;
     }
+}
+
+/// Our end of the command socket, if this is the log worker: the only one whose output we do not hold.
+pub(super) fn line_to_log(sources: &[Source], output: Option<&Output>) -> io::Result<Option<UnixDatagram>> {
+    let of = |source: &Source| match (source, output) {
+        (Source::Command(socket), None) => Some(socket.try_clone()),
+        _ => None,
+    };
+    sources.iter().find_map(of).transpose()
 }
 
 fn listening_sockets<'a>(program: &Program, listeners: &'a Listeners) -> Vec<BorrowedFd<'a>> {

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::net::UnixDatagram;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 
 use super::instance::Instance;
 use crate::control::Follow;
@@ -26,7 +28,15 @@ const STREAMS: [&str; 2] = ["stdout", "stderr"];
 /// The line to the log worker, while there is one.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    worker: Option<(Pid, mpsc::Sender<Order>)>,
+    worker: Option<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    worker: Pid,
+    orders: mpsc::Sender<Order>,
+    /// Packets that are not said yet.
+    unsaid: Arc<watch::Sender<usize>>,
 }
 
 #[derive(Debug)]
@@ -52,15 +62,39 @@ enum Packet<'a> {
 impl Logs {
     /// Takes a new log worker, and tells it all that there is.
     pub(super) fn connect(&mut self, pid: Pid, socket: StdDatagram, instances: &BTreeMap<Id, Instance>) {
-        let (orders, line) = mpsc::channel(PACKETS_MAX);
-        tokio::spawn(async move {
-            if let Err(cause) = speak(socket, pid, line).await {
-                tracing::warn!(%pid, "cannot speak to the log worker: {cause}");
-            }
-        });
-        self.worker = Some((pid, orders));
+        self.resume(pid, socket);
         for (id, instance) in instances {
             self.attach(*id, instance);
+        }
+    }
+
+    /// Goes on with a log worker that knows all that there is.
+    pub(super) fn resume(&mut self, pid: Pid, socket: StdDatagram) {
+        let (orders, line) = mpsc::channel(PACKETS_MAX);
+        let unsaid = Arc::new(watch::Sender::new(0));
+        let said = unsaid.clone();
+        tokio::spawn(async move {
+            match speak(socket, pid, line, &said).await {
+                // It has ended; that is told elsewhere.
+                Err(cause) if matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+                Err(cause) => tracing::warn!(%pid, "cannot speak to the log worker: {cause}"),
+                Ok(()) => {}
+            }
+            // What is left has nobody to be said to.
+            said.send_replace(0);
+        });
+        self.worker = Some(Line { worker: pid, orders, unsaid });
+    }
+
+    /// Whether the log worker was told all that it is to know.
+    pub(super) fn is_said(&self) -> bool {
+        self.worker.as_ref().is_none_or(|line| *line.unsaid.borrow() == 0)
+    }
+
+    /// Returns when the log worker was told all that it is to know.
+    pub(super) async fn until_said(&self) {
+        if let Some(line) = &self.worker {
+            let _ = line.unsaid.subscribe().wait_for(|unsaid| *unsaid == 0).await;
         }
     }
 
@@ -109,18 +143,27 @@ impl Logs {
 
     /// Asks the worker to end when it has been told all; `false` when this is not it.
     pub(super) fn end(&mut self, pid: Pid) -> bool {
-        let Some((_, orders)) = self.worker.as_ref().filter(|(worker, _)| *worker == pid) else { return false };
-        orders.try_send(Order::End).is_ok()
+        let Some(line) = self.worker.as_ref().filter(|line| line.worker == pid) else { return false };
+        line.send(Order::End).is_ok()
     }
 
     fn say(&mut self, packet: &Packet<'_>, with: Option<OwnedFd>) {
-        let Some((pid, orders)) = &self.worker else { return };
+        let Some(line) = &self.worker else { return };
         let packet = serde_json::to_vec(packet).expect("numbers and words are always JSON");
-        if let Err(mpsc::error::TrySendError::Full(_)) = orders.try_send(Order::Say { packet, with }) {
+        if let Err(TrySendError::Full(_)) = line.send(Order::Say { packet, with }) {
+            let pid = line.worker;
             tracing::error!(%pid, "the log worker does not listen any more: killed");
-            let _ = signals::send(Whom::Group(*pid), signals::SIGKILL);
+            let _ = signals::send(Whom::Group(pid), signals::SIGKILL);
             self.worker = None;
         }
+    }
+}
+
+impl Line {
+    fn send(&self, order: Order) -> Result<(), TrySendError<Order>> {
+        self.orders.try_send(order)?;
+        self.unsaid.send_modify(|unsaid| *unsaid += 1);
+        Ok(())
     }
 }
 
@@ -129,25 +172,32 @@ fn source(id: Id, stream: usize) -> u64 {
 }
 
 /// Sends what is ordered, in that order, each when the worker has room for it.
-async fn speak(socket: StdDatagram, pid: Pid, mut line: mpsc::Receiver<Order>) -> io::Result<()> {
+async fn speak(
+    socket: StdDatagram,
+    pid: Pid,
+    mut line: mpsc::Receiver<Order>,
+    unsaid: &watch::Sender<usize>,
+) -> io::Result<()> {
     let socket = UnixDatagram::from_std(socket)?;
     while let Some(order) = line.recv().await {
-        let Order::Say { packet, with } = order else {
-            let _ = signals::send(Whom::Group(pid), signals::SIGTERM);
-            continue;
-        };
-        let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
-        loop {
-            socket.writable().await?;
-            match socket.try_io(tokio::io::Interest::WRITABLE, || pass::send(&socket, &packet, &with)) {
-                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
-                // It has ended; that is told elsewhere.
-                Err(cause) if matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-                    return Ok(());
-                }
-                sent => break sent?,
+        match order {
+            Order::Say { packet, with } => send(&socket, &packet, with).await?,
+            Order::End => {
+                let _ = signals::send(Whom::Group(pid), signals::SIGTERM);
             }
         }
+        unsaid.send_modify(|unsaid| *unsaid = unsaid.saturating_sub(1));
     }
     Ok(())
+}
+
+async fn send(socket: &UnixDatagram, packet: &[u8], with: Option<OwnedFd>) -> io::Result<()> {
+    let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+    loop {
+        socket.writable().await?;
+        match socket.try_io(tokio::io::Interest::WRITABLE, || pass::send(socket, packet, &with)) {
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return sent,
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod logs;
 mod operations;
 mod plan;
 mod probes;
+mod upgrade;
 mod words;
 
 use std::io;
@@ -26,9 +27,10 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{identity, limits, runtime, signals, spawn};
+use crate::sys::{exec, identity, limits, runtime, signals, spawn};
 
 pub use listeners::ListenError;
+pub use upgrade::{Handover, STATE_VERSION, StateError, answer as answer_upgrade};
 
 /// What a supervisor is started with.
 #[derive(Debug)]
@@ -84,6 +86,7 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
     let system = |what| move |cause| StartError::System { what, cause };
     signals::hold_orders().map_err(system("hold signals"))?;
     let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
+    let installed = exec::installed_path().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
     spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for inherited descriptors: {cause}"));
     identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
@@ -93,20 +96,24 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
     let limited = options.config.services.values().map(|service| confine::cgroup_limits(&service.confine.cgroup));
     let cgroups = Cgroups::prepare(&limited.collect::<Vec<_>>());
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(system("make the supervisor's loop"))?;
-    runtime.block_on(async {
+    looped(async {
         // The control socket first: that another torus runs here says more than that its ports are taken.
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
         let sandbox = options.config.supervisor.sandbox;
         let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox, cgroups };
-        event_loop::Supervisor::new(options.config, options.file, ground)
+        let upgrade = upgrade::Upgrade::new(installed, options.runtime_directory);
+        event_loop::Supervisor::new(options.config, options.file, ground, upgrade)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)
             .await
             .map_err(system("watch signals"))
     })
+}
+
+/// Runs the supervisor's loop in this thread.
+fn looped(supervising: impl Future<Output = Result<Ended, StartError>>) -> Result<Ended, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let failed = |cause| StartError::System { what: "make the supervisor's loop", cause };
+    runtime.map_err(failed)?.block_on(supervising)
 }

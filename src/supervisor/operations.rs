@@ -23,6 +23,13 @@ impl Operations {
         self.0.push(operation);
     }
 
+    /// Answers all with a refusal.
+    pub(super) fn refuse_all(&mut self, why: &str) {
+        for operation in self.0.drain(..) {
+            let _ = operation.reply.send(Reply::refused(why));
+        }
+    }
+
     /// Takes out those that are over, each with whether it reached what it asked for. Who has left is forgotten.
     pub(super) fn take_over(&mut self, house: &House) -> Vec<(Operation, bool)> {
         self.0.retain(|operation| !operation.reply.is_closed());

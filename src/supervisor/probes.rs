@@ -70,6 +70,18 @@ impl Probes {
         }
     }
 
+    /// Gives up all probes; tells which are still to end, each with whom it asked about.
+    pub(super) fn forget_all(&mut self) -> Vec<(Pid, Pid)> {
+        let asked: Vec<Pid> = self.0.values().map(|probe| probe.of).collect();
+        asked.into_iter().for_each(|of| self.forget(of));
+        self.0.iter().map(|(pid, probe)| (*pid, probe.of)).collect()
+    }
+
+    /// Knows of probes that were given up before, and are still to end.
+    pub(super) fn adopt(forgotten: impl IntoIterator<Item = (Pid, Pid)>) -> Self {
+        Self(forgotten.into_iter().map(|(pid, of)| (pid, Probe { of, answer: None })).collect())
+    }
+
     /// Whether this process is a probe.
     pub(super) fn knows(&self, pid: Pid) -> bool {
         self.0.contains_key(&pid)

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpStream, UnixDatagram};
@@ -58,27 +59,91 @@ pub(super) enum Source {
 
 /// Listens to a process until dropped.
 #[derive(Debug)]
-pub(super) struct Ears(Vec<AbortHandle>);
+pub(super) struct Ears(Vec<Ear>);
+
+/// One task that listens or probes.
+#[derive(Debug)]
+struct Ear {
+    task: AbortHandle,
+    hears: Option<Heard>,
+}
+
+/// A source by its descriptor, as another program of this process goes on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Heard {
+    /// Of a [`Source::Command`].
+    Command(RawFd),
+    /// Of a [`Source::Inbox`].
+    Inbox(RawFd),
+    /// Of a [`Source::Line`].
+    Line(RawFd),
+}
+
+impl Heard {
+    /// The descriptor.
+    pub(super) fn descriptor(self) -> RawFd {
+        match self {
+            Self::Command(fd) | Self::Inbox(fd) | Self::Line(fd) => fd,
+        }
+    }
+
+    /// The source, its descriptor being ours now.
+    pub(super) fn source(self, fd: OwnedFd) -> Source {
+        match self {
+            Self::Command(_) => Source::Command(fd.into()),
+            Self::Inbox(_) => Source::Inbox(fd.into()),
+            Self::Line(_) => Source::Line(fd),
+        }
+    }
+}
+
+impl Source {
+    fn heard(&self) -> Heard {
+        match self {
+            Self::Command(socket) => Heard::Command(socket.as_raw_fd()),
+            Self::Inbox(socket) => Heard::Inbox(socket.as_raw_fd()),
+            Self::Line(pipe) => Heard::Line(pipe.as_raw_fd()),
+        }
+    }
+}
 
 impl Drop for Ears {
     fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
+        self.0.iter().for_each(|ear| ear.task.abort());
     }
 }
 
 impl Ears {
     /// Begins to listen, and to probe if the unit asks for that.
     pub(super) fn open(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told) -> Self {
-        let mut tasks = Vec::new();
+        Self::listen_and_probe(of, sources, unit, told, false)
+    }
+
+    /// As [`Ears::open`], to a process that others listened to before; whether it is ready is known.
+    pub(super) fn reopen(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told, is_ready: bool) -> Self {
+        Self::listen_and_probe(of, sources, unit, told, is_ready)
+    }
+
+    /// The sources that are still listened to. The numbers hold until the loop goes on.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        self.0.iter().filter(|ear| !ear.task.is_finished()).filter_map(|ear| ear.hears).collect()
+    }
+
+    fn listen_and_probe(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told, is_ready: bool) -> Self {
+        let mut ears = Vec::new();
         for source in sources {
+            let hears = Some(source.heard());
             let mouth = Mouth { of, told: told.clone(), warnings: 0 };
-            tasks.push(tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 if let Err(cause) = listen(source, mouth).await {
                     tracing::warn!(pid = %of.1, "cannot listen to the process: {cause}");
                 }
-            }));
+            });
+            ears.push(Ear { task: task.abort_handle(), hears });
         }
         let ready = match &unit.ready.by {
+            _ if is_ready => None,
             ReadyBy::Tcp(address) => Some(Probe::Tcp(address.clone())),
             ReadyBy::Exec(words) => Some(Probe::Exec(words.clone())),
             ReadyBy::Started | ReadyBy::Notify | ReadyBy::Fd(_) => None,
@@ -86,9 +151,10 @@ impl Ears {
         let alive = unit.watchdog.as_ref().and_then(|watchdog| Some((watchdog.probe.clone()?, watchdog.interval_ms)));
         if ready.is_some() || alive.is_some() {
             let ready = ready.map(|probe| (probe, unit.ready.interval_ms));
-            tasks.push(tokio::spawn(probe(Mouth { of, told: told.clone(), warnings: 0 }, ready, alive)));
+            let task = tokio::spawn(probe(Mouth { of, told: told.clone(), warnings: 0 }, ready, alive));
+            ears.push(Ear { task: task.abort_handle(), hears: None });
         }
-        Self(tasks.iter().map(|task| task.abort_handle()).collect())
+        Self(ears)
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
+use serde::{Deserialize, Serialize};
 
 /// Rounds of killing what a group has; each finds fewer, unless it forks faster than we kill.
 const KILL_ROUNDS_MAX: usize = 32;
@@ -37,7 +38,8 @@ pub struct Limits {
 }
 
 /// What can be limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Controller {
     Memory,
     Cpu,
@@ -63,7 +65,8 @@ impl Controller {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Generation {
     One,
     Two,
@@ -89,6 +92,20 @@ pub struct Group {
     directories: Vec<PathBuf>,
     /// What does not hold, in sentences.
     pub warnings: Vec<String>,
+}
+
+/// What [`Cgroups`] are, written down: another program of this process goes on with them. Nothing goes with this.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CgroupsRecord {
+    trees: Vec<(Generation, Vec<Controller>, PathBuf)>,
+    missing: Vec<(Controller, String)>,
+}
+
+/// What a [`Group`] is, written down likewise.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupRecord {
+    directories: Vec<PathBuf>,
+    warnings: Vec<String>,
 }
 
 impl Limits {
@@ -188,6 +205,18 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Writes the groups down.
+    pub fn record(&self) -> CgroupsRecord {
+        let of = |tree: &Tree| (tree.generation, tree.controllers.clone(), tree.directory.clone());
+        CgroupsRecord { trees: self.trees.iter().map(of).collect(), missing: self.missing.clone() }
+    }
+
+    /// Goes on with groups that the program before us made.
+    pub fn adopt(record: CgroupsRecord) -> Self {
+        let tree = |(generation, controllers, directory)| Tree { generation, controllers, directory };
+        Self { trees: record.trees.into_iter().map(tree).collect(), missing: record.missing }
+    }
+
     /// A group for an instance.
     pub fn group(&self, name: &str, limits: &Limits) -> Group {
         let mut group = Group { directories: Vec::new(), warnings: Vec::new() };
@@ -207,6 +236,16 @@ impl Cgroups {
 }
 
 impl Group {
+    /// Writes the group down.
+    pub fn record(&self) -> GroupRecord {
+        GroupRecord { directories: self.directories.clone(), warnings: self.warnings.clone() }
+    }
+
+    /// Goes on with a group that the program before us made.
+    pub fn adopt(record: GroupRecord) -> Self {
+        Self { directories: record.directories, warnings: record.warnings }
+    }
+
     fn hold(&mut self, directory: &Path, files: &[(&str, String, bool)]) -> Result<(), String> {
         if !self.directories.iter().any(|known| known == directory) {
             make(directory)?;

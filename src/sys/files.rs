@@ -33,9 +33,13 @@ pub fn read(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
 /// A copy and not the file itself: to open /proc/self/fd/N again, as programs do that are told a path, takes the right
 /// to open what lies behind it, and the reader has none to the file.
 pub fn sealed(path: &Path, name: &str) -> io::Result<OwnedFd> {
-    let content = read(path, SECRET_BYTES_MAX)?;
+    sealed_memory(&read(path, SECRET_BYTES_MAX)?, name)
+}
+
+/// Bytes in memory that nobody can change, at their beginning.
+pub fn sealed_memory(content: &[u8], name: &str) -> io::Result<OwnedFd> {
     let mut memory = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
-    memory.write_all(&content)?;
+    memory.write_all(content)?;
     memory.rewind()?;
     memory.set_permissions(Permissions::from_mode(0o444))?;
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;

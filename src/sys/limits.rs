@@ -4,9 +4,10 @@ use std::io;
 
 use nix::libc;
 use nix::sys::resource::{Resource as Kind, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 /// The limit of open files as this process found it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct OpenFiles {
     pub(super) soft: u64,
     pub(super) hard: u64,

@@ -5,6 +5,7 @@ mod bond;
 pub mod cgroup;
 pub mod confine;
 pub mod counters;
+pub mod exec;
 pub mod files;
 pub mod identity;
 pub mod inbox;

@@ -4,6 +4,7 @@
 use std::env;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 
 use super::identity::effective_uid;
 
@@ -61,7 +63,20 @@ pub enum RuntimeError {
 
 /// A lock on a runtime directory. The kernel gives it up when this process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, never looked at")] Flock<File>);
+pub struct Lock(Flock<File>);
+
+impl Lock {
+    /// Goes on with a lock that the program before us took. It is of the open file, so it was never given up.
+    pub fn adopt(file: OwnedFd) -> io::Result<Self> {
+        Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock).map(Self).map_err(|(_, cause)| cause.into())
+    }
+}
+
+impl AsRawFd for Lock {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 /// What came of asking for a lock.
 #[derive(Debug)]
@@ -76,7 +91,7 @@ pub enum Locking {
 }
 
 /// Where a supervisor is to be found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
     /// The runtime directory.
     pub path: PathBuf,

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 use super::{fail, log, print};
+use crate::control::torus_version;
 use crate::supervisor::init::{self, Init, InitError, Like};
 use words::{Given, WordsError};
 
@@ -81,7 +82,7 @@ fn run_as(manner: &Manner, words: &[OsString]) -> ExitCode {
     let (init, level) = match asked {
         Ok(Asked::Help) => return print(manner.help),
         Ok(Asked::Version) => {
-            let version = env!("CARGO_PKG_VERSION");
+            let version = torus_version();
             return print(&match manner.name {
                 "torus init" => format!("torus {version}\n"),
                 name => format!("torus {version}, in the place of {name}\n"),

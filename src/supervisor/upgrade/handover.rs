@@ -1,0 +1,173 @@
+//! The old build's part: everything is written down, and the process becomes the new build.
+//!
+//! Nothing is closed, stopped or taken back before the exec, so if that fails the loop simply goes on.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio::task::yield_now;
+use tokio::time::timeout_at;
+
+use super::question::resume_arguments;
+use super::state::{InstanceState, LeavingUnit, ListenerState, OutputState, ProcessState, STATE_VERSION, State};
+use super::{Client, LOG_MS_MAX};
+use crate::control::torus_version;
+use crate::lifecycle::{Health, Id, Moment};
+use crate::supervisor::event_loop::{Queries, Signals, Supervisor};
+use crate::supervisor::instance::Instance;
+use crate::supervisor::listeners::Listener;
+use crate::sys::exec;
+
+/// Turns of the loop in which what was on its way to us may arrive, after signals are held; each has seen something.
+const TURNS_MAX: usize = 1_000;
+
+/// The descriptors that are to stay open.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Vec<RawFd>);
+
+impl Kept {
+    /// One more; answers its number, to be written down.
+    fn keep(&mut self, descriptor: RawFd) -> RawFd {
+        self.0.push(descriptor);
+        descriptor
+    }
+}
+
+impl Supervisor {
+    /// Becomes the new build. Returns only if that fails, with the reason.
+    pub(super) async fn hand_over(
+        &mut self,
+        binary: &Path,
+        version: &str,
+        client: &Client,
+        signals: &mut Signals,
+        queries: &mut Queries,
+    ) -> String {
+        let held = match exec::hold_signals() {
+            Ok(held) => held,
+            Err(cause) => return format!("cannot hold signals: {cause}"),
+        };
+        // What was told before is on its way to us, and would be lost.
+        let until = Instant::now() + Duration::from_millis(LOG_MS_MAX);
+        for _ in 0..TURNS_MAX {
+            if self.take_what_is_there(signals, queries).await {
+                continue;
+            }
+            if self.logs.is_said() {
+                break;
+            }
+            if timeout_at(until.into(), self.logs.until_said()).await.is_err() {
+                return format!("the log worker has not listened for {LOG_MS_MAX} ms");
+            }
+        }
+        if matches!(self.house.health(), Health::Stopping | Health::Down) {
+            return "torus is going down".to_owned();
+        }
+        let probes = self.probes.forget_all();
+        let asker = (!client.reply.is_closed()).then_some(client.connection);
+        let probes = probes.into_iter().map(|(pid, of)| (pid.as_raw(), of.as_raw())).collect();
+        let written = self.gather(asker, probes).and_then(|(state, kept)| Ok((state.write()?, kept)));
+        let (memory, mut kept) = match written {
+            Ok(written) => written,
+            Err(cause) => return format!("cannot write the state: {cause}"),
+        };
+        let descriptor = kept.keep(memory.as_raw_fd());
+        tracing::info!("becoming {}, version {version}", binary.display());
+        let cause = exec::become_program(binary, &resume_arguments(binary, descriptor), &kept.0);
+        drop(held);
+        format!("cannot execute it: {cause}")
+    }
+
+    /// Takes one thing that has happened already; `false` when there is none.
+    async fn take_what_is_there(&mut self, signals: &mut Signals, queries: &mut Queries) -> bool {
+        let nothing = async {
+            // One turn has the runtime look at its descriptors, the next one has its tasks run.
+            yield_now().await;
+            yield_now().await;
+        };
+        tokio::select! {
+            biased;
+            happened = signals.next() => self.happened(happened),
+            Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
+            Some(query) = queries.recv() => self.answer(query),
+            () = yield_now(), if self.more_dead => self.collect_the_dead(),
+            () = nothing => return false,
+        }
+        true
+    }
+
+    /// Writes everything down.
+    pub(super) fn gather(&self, asker: Option<RawFd>, probes: Vec<(i32, i32)>) -> std::io::Result<(State, Kept)> {
+        let mut kept = Kept::default();
+        let (origin, taken) = (Instant::now(), exec::monotonic()?);
+        let control = self.upgrade.control.as_ref().ok_or(std::io::ErrorKind::NotConnected)?;
+        let mut listener = |listener: &Listener| ListenerState {
+            socket: kept.keep(listener.socket.as_raw_fd()),
+            address: listener.address,
+        };
+        let requests = self.ground.listeners.requests.as_ref();
+        let requests = requests.map(|requests| [listener(&requests.front), listener(&requests.back)]);
+        let instances = self.instances.iter().map(|(id, instance)| self.write_down(*id, instance, origin, &mut kept));
+        let state = State {
+            version: STATE_VERSION,
+            torus: torus_version().to_owned(),
+            taken,
+            config: self.config.to_yaml(),
+            file: self.file.clone(),
+            runtime_directory: self.upgrade.runtime_directory.clone(),
+            announced: self.upgrade.announced,
+            since: Moment::of(self.since, origin),
+            orphans_reaped: self.orphans_reaped,
+            reload_due: self.hangups.due().is_some(),
+            open_files: self.ground.open_files,
+            cgroups: self.ground.cgroups.record(),
+            house: self.house.snapshot(origin),
+            instances: instances.collect(),
+            requests,
+            control: control.listener,
+            lock: control.lock,
+            asker,
+            probes,
+        };
+        for descriptor in [control.listener].into_iter().chain(control.lock).chain(asker) {
+            kept.keep(descriptor);
+        }
+        Ok((state, kept))
+    }
+
+    fn write_down(&self, id: Id, instance: &Instance, origin: Instant, kept: &mut Kept) -> InstanceState {
+        let unit = &instance.unit;
+        let process = instance.process.as_ref().map(|process| {
+            let heard = process.ears.heard();
+            for source in &heard {
+                kept.keep(source.descriptor());
+            }
+            ProcessState { pid: process.pid.as_raw(), since: Moment::of(process.since, origin), heard }
+        });
+        let leaving = (!self.units.contains_key(&unit.name)).then(|| LeavingUnit {
+            kind: unit.program.kind().to_owned(),
+            built_in: unit.program.is_built_in(),
+            stop_signal: unit.stop_signal,
+            success_codes: unit.success.codes.iter().copied().collect(),
+            success_signals: unit.success.signals.iter().copied().collect(),
+        });
+        let output = instance.output.as_ref().map(|output| OutputState {
+            readers: output.readers.each_ref().map(|reader| kept.keep(reader.as_raw_fd())),
+            writers: output.writers.each_ref().map(|writer| kept.keep(writer.as_raw_fd())),
+        });
+        InstanceState {
+            id,
+            starts: instance.starts,
+            process,
+            last_pid: instance.last_pid.map(|pid| pid.as_raw()),
+            last_exit: instance.last_exit.clone(),
+            says: instance.says.clone(),
+            warnings: instance.warnings.clone(),
+            counters: instance.counters.as_ref().map(|counters| kept.keep(counters.fd.as_raw_fd())),
+            group: instance.group.as_ref().map(|group| group.record()),
+            output,
+            leaving,
+        }
+    }
+}

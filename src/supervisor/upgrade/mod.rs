@@ -1,0 +1,207 @@
+//! The supervisor becomes another build of itself, and nobody else notices: same process id, same children, sockets,
+//! pipes, counters, budgets and times.
+//!
+//! Four steps. `question`: the new build is started as a child with the state in its hands, and says whether it
+//! understands it; if not, nothing has happened. Then clients of the control socket are answered and newcomers wait
+//! before its door. `handover`: signals are held, the state is written to sealed memory, and the process executes the
+//! new file. `takeover`: the new build reads the state, owns the descriptors that are named in it, and goes on.
+//!
+//! What is handed over is in `state`, the one place to extend. Workers are not restarted here: they go on as the build
+//! that started them.
+
+mod handover;
+mod question;
+mod state;
+mod takeover;
+
+use std::future::pending;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::event_loop::{Queries, Signals, Supervisor};
+use crate::control::{Door, Reply};
+use crate::sys::runtime::Directory;
+use crate::sys::wait::Exit;
+use crate::sys::{Pid, signals};
+
+pub use question::answer;
+pub use state::{STATE_VERSION, StateError};
+pub use takeover::Handover;
+
+/// Seconds that a build may take to say whether it understands the state; then it is refused.
+const ANSWER_S_MAX: u64 = 5;
+/// Seconds that clients of the control socket have to take their answers; who is left then is cut.
+const FAREWELL_S_MAX: u64 = 3;
+/// Milliseconds that the log worker may take to hear what it is to know; then there is no upgrade.
+const LOG_MS_MAX: u64 = 1_000;
+/// What other clients are told meanwhile.
+pub(super) const ASK_AGAIN: &str = "torus is being upgraded; ask again";
+
+/// How far an upgrade is, and what it needs to know.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// Where this program was started from.
+    installed: PathBuf,
+    runtime_directory: Directory,
+    /// Whether the end of the start was told.
+    pub(super) announced: bool,
+    /// What is to be said when the loop runs, if this process took over from another build.
+    after: Option<After>,
+    control: Option<Control>,
+    stage: Stage,
+    /// The build that is asked, until it has ended.
+    asked: Option<(Pid, oneshot::Sender<Exit>)>,
+}
+
+/// What a new build says first.
+#[derive(Debug)]
+struct After {
+    /// The version before.
+    from: String,
+    /// The connection of who asked for the upgrade.
+    asker: Option<std::os::fd::OwnedFd>,
+}
+
+/// The control socket while its server runs.
+#[derive(Debug)]
+struct Control {
+    listener: RawFd,
+    /// None where there is no file.
+    lock: Option<RawFd>,
+    door: Door,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nobody asks for an upgrade.
+    Rest,
+    /// A build is asked.
+    Asking { binary: PathBuf, client: Client, answer: oneshot::Receiver<Result<String, String>>, until: Instant },
+    /// It understands; clients are let out.
+    Closing { binary: PathBuf, client: Client, version: String, until: Instant },
+}
+
+/// Who asked for the upgrade.
+#[derive(Debug)]
+struct Client {
+    reply: oneshot::Sender<Reply>,
+    connection: RawFd,
+}
+
+/// What happens next in an upgrade.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The build that was asked says its version, or somebody why it is not taken.
+    Answered(Result<String, String>),
+    /// Nobody is left to be answered.
+    Quiet,
+}
+
+impl Upgrade {
+    pub(super) fn new(installed: PathBuf, runtime_directory: Directory) -> Self {
+        let stage = Stage::Rest;
+        Self { installed, runtime_directory, announced: false, after: None, control: None, stage, asked: None }
+    }
+
+    /// The control socket's descriptors and its door, once it is served.
+    pub(super) fn control_is(&mut self, (listener, lock): (RawFd, Option<RawFd>), door: Door) {
+        self.control = Some(Control { listener, lock, door });
+    }
+
+    /// Whether this process took over from another build, and has not gone on yet.
+    pub(super) fn is_after(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// Whether orders have to wait for the next build.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    /// Takes note of an end; `false` when that was not the build that is asked.
+    pub(super) fn end(&mut self, pid: Pid, exit: Exit) -> bool {
+        match self.asked.take_if(|(asked, _)| *asked == pid) {
+            Some((_, ended)) => {
+                signals::kill_group(pid);
+                let _ = ended.send(exit);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next step; never while nobody asks for an upgrade. May be dropped and asked for again.
+    pub(super) async fn next(&mut self) -> Step {
+        match (&mut self.stage, &self.control) {
+            (Stage::Rest, _) => pending().await,
+            (Stage::Asking { answer, until, .. }, _) => match timeout_at((*until).into(), answer).await {
+                Ok(answer) => Step::Answered(answer.unwrap_or_else(|_| Err("it cannot be heard".to_owned()))),
+                Err(_) => Step::Answered(Err(format!("it did not answer within {ANSWER_S_MAX} s"))),
+            },
+            (Stage::Closing { until, .. }, Some(control)) => {
+                // The last one is who asked for the upgrade.
+                let _ = timeout_at((*until).into(), control.door.until_at_most(1)).await;
+                Step::Quiet
+            }
+            (Stage::Closing { .. }, None) => Step::Quiet,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Begins an upgrade: the new build is asked.
+    pub(super) fn upgrade(&mut self, binary: Option<String>, reply: oneshot::Sender<Reply>, connection: RawFd) {
+        if !matches!(self.upgrade.stage, Stage::Rest) || self.upgrade.asked.is_some() {
+            let _ = reply.send(Reply::refused("another upgrade is under way"));
+            return;
+        }
+        let binary = binary.map_or_else(|| self.upgrade.installed.clone(), PathBuf::from);
+        let client = Client { reply, connection };
+        match self.ask(&binary) {
+            Ok((pid, ended, answer)) => {
+                self.upgrade.asked = Some((pid, ended));
+                let until = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
+                self.upgrade.stage = Stage::Asking { binary, client, answer, until };
+            }
+            Err(why) => refuse(client, &binary, &why),
+        }
+    }
+
+    /// Performs the next step. When an upgrade succeeds, this does not return: the process is another build then.
+    pub(super) async fn go_on_with_upgrade(&mut self, step: Step, signals: &mut Signals, queries: &mut Queries) {
+        match (std::mem::replace(&mut self.upgrade.stage, Stage::Rest), step) {
+            (Stage::Asking { binary, client, .. }, Step::Answered(Ok(version))) => {
+                self.operations.refuse_all(ASK_AGAIN);
+                if let Some(control) = &self.upgrade.control {
+                    control.door.close();
+                }
+                let until = Instant::now() + Duration::from_secs(FAREWELL_S_MAX);
+                self.upgrade.stage = Stage::Closing { binary, client, version, until };
+            }
+            (Stage::Asking { binary, client, .. }, Step::Answered(Err(why))) => {
+                if let Some((pid, _)) = &self.upgrade.asked {
+                    signals::kill_group(*pid);
+                }
+                refuse(client, &binary, &why);
+            }
+            (Stage::Closing { binary, client, version, .. }, Step::Quiet) => {
+                let why = self.hand_over(&binary, &version, &client, signals, queries).await;
+                if let Some(control) = &self.upgrade.control {
+                    control.door.open();
+                }
+                refuse(client, &binary, &why);
+            }
+            (stage, _) => self.upgrade.stage = stage,
+        }
+    }
+}
+
+fn refuse(client: Client, binary: &Path, why: &str) {
+    let error = format!("cannot become {}: {why}", binary.display());
+    tracing::error!("{error}");
+    let _ = client.reply.send(Reply::refused(error));
+}

@@ -1,0 +1,216 @@
+//! The new build's part: the state is read, its descriptors are owned, and everything goes on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::state::{InstanceState, LeavingUnit, ListenerState, Model, OutputState, ProcessState, State};
+use super::{After, StateError, Upgrade};
+use crate::config::{Config, Confine, life};
+use crate::control::{Done, Reply, Server, VERSION, answer_adopted, torus_version};
+use crate::lifecycle::{Id, State as LifeState};
+use crate::supervisor::event_loop::Supervisor;
+use crate::supervisor::instance::{CountersMemory, Ground, Instance, Output, Process, line_to_log};
+use crate::supervisor::listeners::{Listener, Listeners, RequestsListeners};
+use crate::supervisor::plan::{Program, Unit};
+use crate::supervisor::probes::Probes;
+use crate::supervisor::words::{Ears, Source, Told};
+use crate::supervisor::{Ended, StartError, Up, looped};
+use crate::sys::cgroup::{Cgroups, Group};
+use crate::sys::counters::Counters;
+use crate::sys::runtime::Directory;
+use crate::sys::{Pid, exec, identity, spawn};
+
+/// What another build of this process left for us.
+#[derive(Debug)]
+pub struct Handover {
+    state: State,
+    model: Model,
+}
+
+impl Handover {
+    /// Takes the state at a descriptor.
+    pub fn adopt(descriptor: RawFd) -> Result<Self, StateError> {
+        let state = State::read(exec::adopt(descriptor).map_err(StateError::Read)?)?;
+        let model = state.model()?;
+        Ok(Self { state, model })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.model.config
+    }
+
+    /// The file that it was read from.
+    pub fn file(&self) -> Option<&Path> {
+        self.state.file.as_deref()
+    }
+
+    /// Where the control socket is.
+    pub fn runtime_directory(&self) -> &Directory {
+        &self.state.runtime_directory
+    }
+
+    /// Goes on supervising; as [`run`](super::super::run) from there.
+    pub fn resume(self, on_up: impl FnOnce(&Up)) -> Result<Ended, StartError> {
+        let system = |what| move |cause| StartError::System { what, cause };
+        spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for descriptors: {cause}"));
+        identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
+        looped(async {
+            let (supervisor, control) = self.take_over().map_err(system("go on with what was handed over"))?;
+            supervisor.run(control, on_up).await.map_err(system("watch signals"))
+        })
+    }
+
+    fn take_over(self) -> io::Result<(Supervisor, Server)> {
+        let Self { state, model: Model { config, units, house, origin } } = self;
+        let lock = state.lock.map(exec::adopt).transpose()?;
+        let control = Server::adopt(&state.runtime_directory.path, exec::adopt(state.control)?, lock)?;
+        let requests = match state.requests {
+            Some([front, back]) => Some(RequestsListeners { front: listener(front)?, back: listener(back)? }),
+            None => None,
+        };
+        let ground = Ground {
+            executable: std::env::current_exe()?,
+            stdin: std::fs::File::open("/dev/null")?.into(),
+            open_files: state.open_files,
+            listeners: Listeners { requests },
+            sandbox: config.supervisor.sandbox,
+            cgroups: Cgroups::adopt(state.cgroups),
+        };
+        let mut upgrade = Upgrade::new(exec::installed_path()?, state.runtime_directory);
+        upgrade.announced = state.announced;
+        let asker = state.asker.and_then(|number| exec::adopt(number).ok());
+        upgrade.after = Some(After { from: state.torus, asker });
+
+        let mut supervisor = Supervisor::standing(house, units, config, state.file, ground, upgrade);
+        supervisor.since = state.since.instant(origin);
+        supervisor.orphans_reaped = state.orphans_reaped;
+        if state.reload_due {
+            supervisor.hangups.note(Instant::now());
+        }
+        let pid = Pid::from_raw;
+        supervisor.probes = Probes::adopt(state.probes.into_iter().map(|(probe, of)| (pid(probe), pid(of))));
+        let mut written: BTreeMap<Id, InstanceState> =
+            state.instances.into_iter().map(|instance| (instance.id, instance)).collect();
+        let members: Vec<_> =
+            supervisor.house.members().map(|(id, name, number, state)| (id, name.to_owned(), number, state)).collect();
+        for (id, name, number, state) in members {
+            let Some(mut written) = written.remove(&id) else { continue };
+            let unit = supervisor.units.get(&name).cloned();
+            let unit = unit.or_else(|| written.leaving.take().map(|leaving| leaving_unit(name, leaving)));
+            let Some(unit) = unit else { continue };
+            let mut instance = instance(Rc::new(unit), id, number, state, written, origin, &supervisor.told)?;
+            if let Some(process) = &mut instance.process
+                && let Some(command) = process.command.take()
+            {
+                supervisor.logs.resume(process.pid, command);
+            }
+            supervisor.instances.insert(id, instance);
+        }
+        supervisor.fit_instances()?;
+        Ok((supervisor, control))
+    }
+}
+
+fn listener(written: ListenerState) -> io::Result<Listener> {
+    Ok(Listener { socket: exec::adopt(written.socket)?, address: written.address })
+}
+
+/// What cannot be gone on with is told and left out: the process itself lives in any case.
+fn instance(
+    unit: Rc<Unit>,
+    id: Id,
+    number: u32,
+    state: LifeState,
+    written: InstanceState,
+    origin: Instant,
+    told: &Told,
+) -> io::Result<Instance> {
+    let counters = written.counters.and_then(|descriptor| {
+        let opened = exec::adopt(descriptor).and_then(|fd| {
+            let table = Counters::open(&fd).map_err(io::Error::other)?;
+            Ok(CountersMemory { fd, table })
+        });
+        let failed =
+            |cause: &io::Error| tracing::error!(service = unit.name, "cannot go on with its counters: {cause}");
+        opened.inspect_err(failed).ok()
+    });
+    let output = written.output.map(|OutputState { readers, writers }| {
+        adopt_both(readers).and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? })).or_else(|cause| {
+            tracing::error!(service = unit.name, "cannot go on with its output: {cause}");
+            Output::new()
+        })
+    });
+    let output = output.transpose()?;
+    let process = written.process.map(|ProcessState { pid, since, heard }| {
+        let pid = Pid::from_raw(pid);
+        let sources = heard.into_iter().filter_map(|heard| {
+            let adopted: io::Result<OwnedFd> = exec::adopt(heard.descriptor());
+            let failed = |cause: &io::Error| tracing::error!(service = unit.name, "cannot listen to it: {cause}");
+            Some(heard.source(adopted.inspect_err(failed).ok()?))
+        });
+        let sources: Vec<Source> = sources.collect();
+        let failed = |cause: &io::Error| tracing::error!("cannot speak to the log worker: {cause}");
+        let command = line_to_log(&sources, output.as_ref()).inspect_err(failed).ok().flatten();
+        let is_ready = !matches!(state, LifeState::Starting { .. });
+        let ears = Ears::reopen((id, pid), sources, &unit, told, is_ready);
+        Process { pid, since: since.instant(origin), ears, command }
+    });
+    Ok(Instance {
+        number,
+        starts: written.starts,
+        process,
+        last_pid: written.last_pid.map(Pid::from_raw),
+        last_exit: written.last_exit,
+        says: written.says,
+        warnings: written.warnings,
+        counters,
+        group: written.group.map(Group::adopt),
+        output,
+        unit,
+    })
+}
+
+fn adopt_both([one, other]: [RawFd; 2]) -> io::Result<[OwnedFd; 2]> {
+    Ok([exec::adopt(one)?, exec::adopt(other)?])
+}
+
+fn leaving_unit(name: String, leaving: LeavingUnit) -> Unit {
+    let program = match leaving.kind {
+        _ if !leaving.built_in => Program::Command { arguments: Vec::new() },
+        kind => Program::Worker { kind },
+    };
+    let success = life::Success {
+        codes: leaving.success_codes.into_iter().collect(),
+        signals: leaving.success_signals.into_iter().collect(),
+    };
+    Unit {
+        name,
+        program,
+        ready: life::Ready::default(),
+        watchdog: None,
+        stop_signal: leaving.stop_signal,
+        success,
+        confine: Confine::default(),
+    }
+}
+
+impl Supervisor {
+    /// Goes on where the other build stopped, now that signals are watched: lets in what was held, collects who ended
+    /// meanwhile, and answers who asked for the upgrade.
+    pub(in crate::supervisor) fn go_on(&mut self) {
+        exec::release_signals().unwrap_or_else(|cause| tracing::error!("cannot let signals in: {cause}"));
+        self.collect_the_dead();
+        let Some(After { from, asker }) = self.upgrade.after.take() else { return };
+        let torus = torus_version();
+        tracing::info!("upgraded from {from} to {torus}");
+        if let Some(asker) = asker {
+            let done = Done { version: VERSION, reached: true, services: Vec::new(), torus: Some(torus.to_owned()) };
+            tokio::spawn(answer_adopted(asker, Reply::Done(done)));
+        }
+    }
+}
