@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::event_loop::{Queries, Signals, Supervisor};
-use crate::control::{Door, Reply};
+use crate::control::{Door, Reply, torus_version};
 use crate::sys::runtime::Directory;
 use crate::sys::wait::Exit;
 use crate::sys::{Pid, signals};
@@ -142,9 +142,10 @@ impl Upgrade {
                 Ok(answer) => Step::Answered(answer.unwrap_or_else(|_| Err("it cannot be heard".to_owned()))),
                 Err(_) => Step::Answered(Err(format!("it did not answer within {ANSWER_S_MAX} s"))),
             },
-            (Stage::Closing { until, .. }, Some(control)) => {
-                // The last one is who asked for the upgrade.
-                let _ = timeout_at((*until).into(), control.door.until_at_most(1)).await;
+            (Stage::Closing { client, until, .. }, Some(control)) => {
+                // Who asked for the upgrade, unless he has left, is answered by the new build.
+                let left = usize::from(!client.reply.is_closed());
+                let _ = timeout_at((*until).into(), control.door.until_at_most(left)).await;
                 Step::Quiet
             }
             (Stage::Closing { .. }, None) => Step::Quiet,
@@ -201,7 +202,7 @@ impl Supervisor {
 }
 
 fn refuse(client: Client, binary: &Path, why: &str) {
-    let error = format!("cannot become {}: {why}", binary.display());
+    let error = format!("cannot become {}: {why}; version {} goes on", binary.display(), torus_version());
     tracing::error!("{error}");
     let _ = client.reply.send(Reply::refused(error));
 }
