@@ -316,6 +316,11 @@ fn s6_overlay_397_578_600_read_only_root_noexec_run_and_any_uid() {
         assert_eq!(log.contains(&without_file), run == "ro", "{run} {uid}:\n{log}");
         let output = ask(&["request", "Hello"]);
         assert!(output.status.success(), "{run} {uid}: {output:?}");
+        // What has no file goes over into another build too.
+        let output = ask(&["upgrade"]);
+        assert!(output.status.success(), "{run} {uid}: {output:?}\n{}", torus_in.log());
+        let output = ask(&["status"]);
+        assert!(output.status.success(), "{run} {uid}: {output:?}\n{}", torus_in.log());
         support::process::signal("TERM", first().parse().unwrap());
         let (status, _) = torus_in.end();
         assert_eq!((status.code(), status.signal()), (Some(0), None), "{run} {uid}:\n{}", torus_in.log());

@@ -19,7 +19,7 @@ const GAUGES: [&str; 6] = ["clients", "backends", "waiting", "in_hand", "replies
 
 /// A running torus, whose status is never asked for without being checked.
 pub(crate) struct Bus {
-    torus: Torus,
+    pub(crate) torus: Torus,
     last: RefCell<Totals>,
 }
 
@@ -30,9 +30,14 @@ pub(crate) struct Totals(BTreeMap<String, u64>);
 impl Bus {
     /// Starts a torus and waits until all that it names runs.
     pub(crate) fn up(configuration: &str) -> Self {
-        let bus = Self { torus: Torus::start(configuration), last: RefCell::default() };
+        let bus = Self::of(Torus::start(configuration));
         bus.until("everything runs", |status| status.state == "running");
         bus
+    }
+
+    /// A torus that was started already.
+    pub(crate) fn of(torus: Torus) -> Self {
+        Self { torus, last: RefCell::default() }
     }
 
     /// What `torus status --json` says, if anything.

@@ -34,7 +34,17 @@ impl Torus {
     }
 
     pub(crate) fn start_in(directory: PathBuf, configuration: &str, prepare: impl FnOnce(&mut Command)) -> Self {
-        let words = Self::words(Path::new(TORUS), &directory, configuration);
+        Self::start_program(Path::new(TORUS), directory, configuration, prepare)
+    }
+
+    /// Starts another file than the one that was built.
+    pub(crate) fn start_program(
+        program: &Path,
+        directory: PathBuf,
+        configuration: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let words = Self::words(program, &directory, configuration);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         Self::outputs(&mut command, &directory);

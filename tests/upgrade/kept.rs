@@ -1,0 +1,301 @@
+//! What an upgrade keeps: processes, requests, budgets, times, sockets, pipes, the lock, and signals on their way.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::builds::{VERSION, copy, other, other_version, upgrade};
+use super::bus::{Bus, Totals};
+use super::fleet::{Fleet, until};
+use super::support::inits::fresh_pids;
+use super::support::process::{lives, signal};
+use super::support::{TORUS, Torus};
+
+const UPGRADES: usize = 10;
+const CLIENTS: usize = 4;
+/// Requests that are answered between two upgrades, at least.
+const REPLIES: u64 = 100;
+
+/// Writes numbered lines without a pause, a hundred thousand of them.
+const TALK: &str = "import sys
+for n in range(100_000):
+    print(n, flush=n % 10 == 0)
+sys.stdout.flush()
+import time
+time.sleep(1000)";
+
+/// Says that it is ready and alive ten times in a second, as sd_notify(3) has it, and how often it has.
+const PULSE: &str = "import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+n = 0
+while True:
+    s.sendto(b'READY=1\\nWATCHDOG=1\\nSTATUS=%d' % n, '\\0' + os.environ['NOTIFY_SOCKET'][1:])
+    n += 1
+    time.sleep(.1)";
+
+fn services(directory: &Path) -> String {
+    let words = |words: &[&str]| serde_json::to_string(words).unwrap();
+    let diary = format!("date +%s%3N >> {}; exit 1", directory.join("diary").display());
+    let late =
+        format!("until test -e {}; do sleep 0.05; done; echo >&3; exec sleep 1000", directory.join("go").display());
+    format!(
+        "bus: {{ requests: {{ front: 0, back: 0 }} }}
+services:
+  hello: {{ worker: hello, instances: 2 }}
+  idle: {{ command: [sleep, '1000'] }}
+  budget: {{ command: [sleep, '1000'], restart: {{ limit: {{ restarts: 2, window_ms: 600000 }}, backoff: {{ ms_min: 10, ms_max: 10 }} }} }}
+  late: {{ command: {late}, ready: {{ fd: 3 }} }}
+  probed: {{ command: [sleep, '1000'], ready: {{ exec: ['true'] }}, watchdog: {{ exec: ['true'], interval_ms: 20, timeout_ms: 5000 }} }}
+  pulse: {{ command: {pulse}, ready: notify, watchdog: {{ timeout_ms: 3000 }} }}
+  spent: {{ command: ['false'], restart: {{ limit: {{ restarts: 1, window_ms: 600000 }}, quarantine_ms: 600000 }} }}
+  slow: {{ command: {slow}, restart: {{ backoff: {{ ms_min: 6000, ms_max: 6000 }} }} }}
+",
+        late = words(&["sh", "-c", &late]),
+        pulse = words(&["python3", "-c", PULSE]),
+        slow = words(&["sh", "-c", &diary]),
+    )
+}
+
+fn find<'a>(status: &'a Value, name: &str) -> &'a Value {
+    status["services"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
+}
+
+/// Who runs: each instance's process.
+fn pids(status: &Value) -> Vec<(String, i64, i64)> {
+    let services = status["services"].as_array().unwrap().iter();
+    let of = |one: &Value| Some((one["name"].as_str()?.to_owned(), one["instance"].as_i64()?, one["pid"].as_i64()?));
+    services.filter_map(of).collect()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// When the service `slow` was started, in milliseconds of the day's clock.
+fn diary(torus: &Torus) -> Vec<u64> {
+    torus.file("diary").lines().map(|line| line.parse().unwrap()).collect()
+}
+
+#[test]
+fn ten_upgrades_under_load_keep_processes_requests_budgets_and_times() {
+    let directory = std::env::temp_dir().join(format!("torus-upgrade-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let bus = Bus::of(Torus::start_in(directory.clone(), &services(&directory), |_| {}));
+    let torus = &bus.torus;
+    let before = torus.until("all as it is to be", |status| {
+        let is = |name, state| find(status, name)["state"] == state;
+        is("slow", "waiting") && is("spent", "quarantined") && is("pulse", "running") && is("probed", "running")
+    });
+    let supervisor = before["pid"].clone();
+    signal("KILL", find(&before, "budget")["pid"].as_i64().unwrap());
+    let before = torus.until("one restart of the budget", |status| {
+        find(status, "budget")["restarts"] == 1 && find(status, "budget")["state"] == "running"
+    });
+
+    let (front, _) = bus.endpoints();
+    let fleet = Fleet::connect(&front, CLIENTS);
+    fleet.go();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                assert!(torus.status().is_some(), "a status was not answered\nlog:\n{}", torus.log());
+                asked += 1;
+            }
+            asked
+        });
+        let waited_since = diary(torus)[1];
+        for round in 0..UPGRADES {
+            let (binary, version) =
+                if round % 2 == 0 { (other(), other_version()) } else { (Path::new(TORUS), VERSION.to_owned()) };
+            let replied = fleet.tally().replied;
+            let (code, said) = upgrade(torus, binary);
+            assert_eq!((code, said), (Some(0), format!("torus {version} runs\n")), "log:\n{}", torus.log());
+            let status = torus.status().unwrap();
+            assert_eq!((status["torus"].as_str(), &status["pid"]), (Some(version.as_str()), &supervisor));
+            assert_eq!(pids(&status), pids(&before), "log:\n{}", torus.log());
+            for name in ["budget", "spent", "slow", "hello"] {
+                for key in ["restarts", "state", "last_exit"] {
+                    assert_eq!(find(&status, name)[key], find(&before, name)[key], "{name}: {key}");
+                }
+            }
+            assert!(status["uptime_ms"].as_u64() >= before["uptime_ms"].as_u64());
+            until("requests are answered", || fleet.tally().replied > replied + REPLIES);
+            // Spread over most of the time that `slow` waits.
+            while (now_ms() as f64) < waited_since as f64 + 4_000.0 * (round + 1) as f64 / UPGRADES as f64 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(asker.join().expect("every status was answered") > UPGRADES);
+    });
+
+    // If its time had begun anew with an upgrade, it would be at least 8.5 s.
+    torus.until("a third start in its time", |_| diary(torus).len() > 2);
+    let starts = diary(torus);
+    let waited = starts[2] - starts[1];
+    assert!((4_400..8_000).contains(&waited), "{waited} ms\nlog:\n{}", torus.log());
+
+    let status = torus.status().unwrap();
+    assert_eq!(find(&status, "late")["state"], "starting");
+    fs::write(directory.join("go"), "").unwrap();
+    torus.until("the word of a pipe is heard", |status| find(status, "late")["state"] == "running");
+    assert_eq!(status["orphans_reaped"], before["orphans_reaped"], "a probe was taken for an orphan");
+    let said = find(&status, "pulse")["says"].as_str().unwrap().to_owned();
+    torus.until("a socket is heard", |status| find(status, "pulse")["says"] != said.as_str());
+
+    // One restart of two was spent before.
+    for state in ["running", "quarantined"] {
+        signal("KILL", find(&torus.status().unwrap(), "budget")["pid"].as_i64().unwrap());
+        let restarts = if state == "running" { 2 } else { 3 };
+        torus.until("the budget goes on", |status| {
+            let budget = find(status, "budget");
+            budget["state"] == state && (restarts == 3 || budget["restarts"] == restarts)
+        });
+    }
+
+    fleet.hold();
+    until("everything is answered", || fleet.tally().sent == fleet.tally().replied);
+    let tally = fleet.tally();
+    bus.until_totals("nothing is lost", |totals| {
+        totals.get("requests") == tally.sent
+            && totals.in_flight() == 0
+            && totals.lost_since(&Totals::default()).is_empty()
+    });
+    assert_eq!(fleet.check_every_number(0), 0);
+
+    let (code, said) = torus.command(&["restart", "hello"]);
+    assert_eq!(code, Some(0), "{said}");
+    let configuration = directory.join("torus.yaml");
+    let (code, said) = torus.command(&["run", "--config", configuration.to_str().unwrap()]);
+    assert!(code == Some(1) && said.contains("another torus"), "the lock is lost: {said}");
+    assert_eq!(torus.command(&["plan"]).1, "nothing changes\n");
+    let last = pids(&torus.status().unwrap());
+    let mut bus = bus;
+    bus.torus.signal("TERM");
+    assert_eq!(bus.torus.end().0.code(), Some(0), "log:\n{}", bus.torus.log());
+    assert!(last.iter().all(|(_, _, pid)| !lives(*pid)), "left behind");
+    assert!(!directory.join("control.sock").exists());
+}
+
+#[test]
+fn what_is_installed_where_torus_was_started_from_is_what_it_becomes() {
+    let directory = std::env::temp_dir().join(format!("torus-installed-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let (one, two, link) = (directory.join("one"), directory.join("two"), directory.join("torus"));
+    copy(Path::new(TORUS), &one);
+    copy(other(), &two);
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let configuration = "services: { idle: { command: [sleep, '1000'] } }";
+    let torus = Torus::start_program(&link, directory.clone(), configuration, |_| {});
+    let before = torus.until("everything runs", |status| status["state"] == "running");
+    // The link leads elsewhere now.
+    std::os::unix::fs::symlink("two", directory.join("next")).unwrap();
+    fs::rename(directory.join("next"), &link).unwrap();
+    let (code, said) = torus.command(&["upgrade", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let done: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&done["reached"], done["torus"].as_str()), (&true.into(), Some(other_version().as_str())));
+    // And now there is another file.
+    copy(Path::new(TORUS), &directory.join("next"));
+    fs::rename(directory.join("next"), &link).unwrap();
+    assert_eq!(torus.command(&["upgrade"]), (Some(0), format!("torus {VERSION} runs\n")));
+    let after = torus.status().unwrap();
+    assert_eq!((pids(&after), &after["pid"]), (pids(&before), &before["pid"]));
+}
+
+#[test]
+fn every_line_is_written_once_and_in_order_over_upgrades() {
+    let talk = serde_json::to_string(&["python3", "-c", TALK]).unwrap();
+    let limit = "logs: { rate_lines_per_s: 0 }";
+    let torus = Torus::up(&format!("{limit}\nservices: {{ talk: {{ command: {talk} }} }}"));
+    let mut round = 0;
+    while !torus.log().contains("talk/1 | 99999\n") {
+        let binary = if round % 2 == 0 { other() } else { Path::new(TORUS) };
+        assert_eq!(upgrade(&torus, binary).0, Some(0), "log:\n{}", torus.log());
+        round += 1;
+    }
+    assert!(round > 1, "nothing was written during an upgrade");
+    let log = torus.log();
+    let numbers: Vec<u32> =
+        log.lines().filter_map(|line| line.strip_prefix("talk/1 | ")).map(|number| number.parse().unwrap()).collect();
+    assert!(numbers.iter().copied().eq(0..100_000), "lines are missing or doubled");
+    // Its worker is the same one, and hears of a death and of a newcomer.
+    assert_eq!(torus.command(&["restart", "talk"]).0, Some(0));
+    torus.until("its successor's lines", |_| torus.log().matches("talk/1 | 99999\n").count() == 2);
+    assert_eq!(find(&torus.status().unwrap(), "log")["restarts"], 0);
+}
+
+#[test]
+fn a_death_in_the_midst_of_an_upgrade_is_not_missed() {
+    let rule = "restart: { limit: none, backoff: { ms_min: 10, ms_max: 10 } }";
+    let torus = Torus::up(&format!("services: {{ a: {{ command: [sleep, '1000'], {rule} }} }}"));
+    for round in 0..20 {
+        let pid = find(&torus.status().unwrap(), "a")["pid"].as_i64().unwrap();
+        std::thread::scope(|scope| {
+            let killed = scope.spawn(move || {
+                // Somewhere between the question and the new build's first turn.
+                std::thread::sleep(Duration::from_millis(round));
+                signal("KILL", pid);
+            });
+            let (code, said) = upgrade(&torus, Path::new(TORUS));
+            assert_eq!(code, Some(0), "{said}");
+            killed.join().unwrap();
+        });
+        torus.until("a successor", |status| {
+            let a = find(status, "a");
+            a["state"] == "running" && a["pid"].as_i64().is_some_and(|successor| successor != pid)
+        });
+    }
+}
+
+#[test]
+fn an_order_to_stop_in_the_midst_of_an_upgrade_is_followed_by_whichever_build_it_finds() {
+    for delay_ms in [0, 4, 8, 12, 16, 20] {
+        let mut torus = Torus::up("services: { idle: { command: [sleep, '1000'] } }");
+        let idle = find(&torus.status().unwrap(), "idle")["pid"].as_i64().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| upgrade(&torus, Path::new(TORUS)));
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            torus.signal("TERM");
+        });
+        assert_eq!(torus.end().0.code(), Some(0), "after {delay_ms} ms; log:\n{}", torus.log());
+        assert!(!lives(idle) && torus.log().contains("SIGTERM: stopping"));
+    }
+}
+
+#[test]
+fn pid_1_of_a_container_becomes_another_build_too() {
+    let configuration = "services: { hello: { command: [sleep, '1000'], instances: 2 } }";
+    let torus = Torus::start_below(fresh_pids(), configuration, |_| {});
+    let before = torus.until("everything runs", |status| status["state"] == "running");
+    for (binary, version) in [(other(), other_version()), (Path::new(TORUS), VERSION.to_owned())] {
+        let (code, said) = upgrade(&torus, binary);
+        assert_eq!((code, said), (Some(0), format!("torus {version} runs\n")), "log:\n{}", torus.log());
+    }
+    let after = torus.status().unwrap();
+    assert_eq!((pids(&after), &after["pid"]), (pids(&before), &1.into()));
+}
+
+#[test]
+fn a_service_on_its_way_out_ends_as_its_old_configuration_says() {
+    let script = "trap 'sleep 1; exit 0' TERM; echo >&3; while :; do sleep 0.02; done";
+    let gone =
+        format!("gone: {{ command: [sh, -c, \"{script}\"], ready: {{ fd: 3 }}, stop: {{ timeout_ms: 15000 }} }}");
+    let rest = "idle: { command: [sleep, '1000'] }";
+    let torus = Torus::up(&format!("services: {{ {gone}, {rest} }}"));
+    let pid = find(&torus.status().unwrap(), "gone")["pid"].as_i64().unwrap();
+    torus.rewrite(&format!("services: {{ {rest} }}"));
+    torus.signal("HUP");
+    torus.until("it ends", |status| find(status, "gone")["state"] == "stopping");
+    assert_eq!(upgrade(&torus, other()).0, Some(0), "log:\n{}", torus.log());
+    torus.until("it is forgotten", |status| {
+        !status["services"].as_array().unwrap().iter().any(|service| service["name"] == "gone")
+    });
+    assert!(!lives(pid));
+    torus.until_log("exited code=0");
+}
