@@ -48,7 +48,12 @@ fn a_worker_killed_under_load_loses_what_it_held_and_nothing_else() {
     let missing_bytes = (WRITERS * LINES - shown) * "w0 000001 01234567890123\n".len();
     assert!(missing_bytes <= 3 * HELD_BYTES_MAX, "{missing_bytes} bytes are missing");
     let counted = house.counter("written") + house.counter("lost");
-    assert_eq!(house.counter("lines"), counted, "all that is missing is counted or was a piece of a line");
+    assert_eq!(
+        house.counter("lines"),
+        counted,
+        "all that is missing is counted or was a piece of a line: {:?}",
+        house.counters()
+    );
 }
 
 #[test]

@@ -110,15 +110,18 @@ impl House {
         ours
     }
 
+    pub(crate) fn counters(&self) -> Vec<(String, u64)> {
+        Counters::open(&self.counters).unwrap().snapshot()
+    }
+
     pub(crate) fn counter(&self, name: &str) -> u64 {
-        let all = Counters::open(&self.counters).unwrap().snapshot();
-        all.into_iter().find(|(known, _)| known == name).map_or(0, |(_, value)| value)
+        self.counters().into_iter().find(|(known, _)| known == name).map_or(0, |(_, value)| value)
     }
 
     pub(crate) fn until(&self, hope: &str, fulfilled: impl Fn(&Self) -> bool) {
         let begin = Instant::now();
         while !fulfilled(self) {
-            let all = Counters::open(&self.counters).unwrap().snapshot();
+            let all = self.counters();
             assert!(begin.elapsed() < 3 * PATIENCE, "not seen: {hope}\n{all:?}\n{}", self.errors());
             thread::sleep(Duration::from_millis(2));
         }

@@ -116,10 +116,16 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, batch: &Batch) {
-        let left = match &self.sink {
-            Sink::Stdout(output) => {
-                write_lines(output, &mut self.is_cut, &batch.bytes, |bytes| self.shared.written(bytes))
+        let mut queued = batch.bytes.len();
+        let mut written = |bytes| {
+            // The last of them leave the queue when they are counted: once it is empty, the process may end.
+            if bytes < queued {
+                queued -= bytes;
+                self.shared.written(bytes);
             }
+        };
+        let left = match &self.sink {
+            Sink::Stdout(output) => write_lines(output, &mut self.is_cut, &batch.bytes, written),
             Sink::Journal(output) => {
                 let mut left = 0;
                 // Sending to a journal that is gone would be no error.
@@ -129,7 +135,7 @@ impl Writer {
                         add(self.counts.journal_refused, 1);
                         left += write_lines(output, &mut self.is_cut, &plain(&fields), |_| {});
                     }
-                    self.shared.written(bytes);
+                    written(bytes);
                 }
                 left
             }
@@ -137,6 +143,7 @@ impl Writer {
         let left = left.min(batch.lines);
         add(self.counts.written, batch.lines - left);
         add(self.counts.dropped_output, left);
+        self.shared.written(queued);
     }
 }
 
@@ -240,6 +247,22 @@ mod tests {
         poller.wait(true).unwrap();
         assert_eq!(queue.queued_bytes(), 0);
         drop(queue);
+    }
+
+    #[test]
+    fn what_has_left_the_queue_is_counted() {
+        let counts = counts();
+        let null = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        let mut queue = Queue::start(Sink::Stdout(Output::new(null.into()).unwrap()), counts).unwrap();
+        for line in 1..=20_000 {
+            queue.batch.bytes.extend_from_slice(b"a\n");
+            queue.batch.lines += 1;
+            queue.send();
+            while queue.queued_bytes() > 0 {
+                std::hint::spin_loop();
+            }
+            assert_eq!(counts.written.load(Ordering::Relaxed), line);
+        }
     }
 
     #[test]
