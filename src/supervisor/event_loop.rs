@@ -16,14 +16,15 @@ use super::logs::Logs;
 use super::operations::Operations;
 use super::plan::{self, Units};
 use super::probes::Probes;
+use super::stopping::Stopping;
 use super::upgrade::Upgrade;
 use super::words::{Told, Word};
 use super::{Ended, Up};
 use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
-use crate::lifecycle::{Action, HURRY, Health, House, HouseEvent, Id, Jitter, Outcome, State};
+use crate::lifecycle::{Action, Health, House, HouseEvent, Id, Jitter, Outcome, State};
 use crate::sys::signals::Whom;
-use crate::sys::{Pid, identity, memory, notify, signals, tree, wait};
+use crate::sys::{Pid, memory, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
@@ -31,8 +32,6 @@ const QUEUE_MAX: usize = 64;
 const DEAD_MAX: usize = 256;
 /// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
 const STRAY_ROUNDS_MAX: usize = 32;
-/// How often PID 1 looks, at the end, whether those have gone whose end nobody tells it: they are not its children.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What clients of the control socket ask for.
 pub(super) type Queries = mpsc::Receiver<Query>;
@@ -57,8 +56,8 @@ pub(super) struct Supervisor {
     pub(super) hangups: Hangups,
     /// Whether some who have ended may still wait to be collected.
     pub(super) more_dead: bool,
-    /// When the stop of everything began.
-    stop_began: Option<Instant>,
+    /// The stop of everything, once it was ordered.
+    pub(super) stopping: Option<Stopping>,
 }
 
 impl Supervisor {
@@ -98,7 +97,7 @@ impl Supervisor {
             orphans_reaped: 0,
             hangups: Hangups::default(),
             more_dead: false,
-            stop_began: None,
+            stopping: None,
         }
     }
 
@@ -155,7 +154,7 @@ impl Supervisor {
                 // Where /proc is not to be read, it stays mapped.
                 let _ = memory::let_go_of_start();
             }
-            let give_up_at = self.give_up_at();
+            let give_up_at = self.stopping.as_ref().map(Stopping::give_up_at);
             if give_up_at.is_some_and(|at| Instant::now() >= at) {
                 return Ok(self.give_up());
             }
@@ -174,29 +173,12 @@ impl Supervisor {
             }
             self.answer_what_is_over();
         }
-        self.end_leftovers(&mut signals).await;
+        self.end_leftovers(&mut signals, &mut queries).await;
         server.abort();
         // Its socket's file goes with it.
         let _ = server.await;
         tracing::info!("stopped");
         Ok(self.ended())
-    }
-
-    /// When a stop that does not end is over all the same: a kill cannot be refused, but there are processes that the
-    /// kernel does not let go, and users whose processes are not ours to kill.
-    fn give_up_at(&self) -> Option<Instant> {
-        let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
-        self.stop_began.map(|began| began + stop_max + 2 * HURRY)
-    }
-
-    fn give_up(&self) -> Ended {
-        for instance in self.instances.values() {
-            if let Some(process) = &instance.process {
-                let (service, instance) = (instance.unit.name.as_str(), instance.number);
-                tracing::error!(service, instance, pid = %process.pid, "cannot be ended: left behind");
-            }
-        }
-        Ended { code: 1 }
     }
 
     /// What the process's exit code is to tell: nothing went wrong, or what ended everything.
@@ -226,7 +208,7 @@ impl Supervisor {
     }
 
     fn stop(&mut self, signal: &str) {
-        match self.stop_began {
+        match self.stopping {
             None => tracing::info!("{signal}: stopping"),
             Some(_) => tracing::info!("{signal} again: hurrying"),
         }
@@ -260,9 +242,14 @@ impl Supervisor {
                 _ => None,
             };
             let actions = self.house.step(event, Instant::now(), jitter());
-            if self.house.health() == Health::Stopping && self.stop_began.is_none() {
-                self.stop_began = Some(Instant::now());
-                told(notify::manager_stopping());
+            match &mut self.stopping {
+                None if matches!(self.house.health(), Health::Stopping | Health::Down) => {
+                    let max = Duration::from_millis(self.config.supervisor.stop_ms_max);
+                    self.stopping = Some(Stopping::begin(Instant::now(), max));
+                    told(notify::manager_stopping());
+                }
+                Some(stopping) if hurried => stopping.hurry(Instant::now()),
+                None | Some(_) => {}
             }
             if let Some(id) = died {
                 self.log_death(id);
@@ -409,53 +396,6 @@ impl Supervisor {
         }
     }
 
-    /// Waits for what no service owns any more, as long as the stop has time; leaves when the last process is gone.
-    async fn end_leftovers(&mut self, signals: &mut Signals) {
-        self.collect_the_dead();
-        let left = tree::everybody_else();
-        if left.is_empty() {
-            return;
-        }
-        tracing::info!("{} processes that no service owns: asked to end", left.len());
-        let is_pid_1 = identity::pid().as_raw() == 1;
-        if is_pid_1 {
-            ask(Whom::Everybody, signals::SIGTERM);
-        } else {
-            left.iter().for_each(|process| ask(Whom::Process(*process), signals::SIGTERM));
-        }
-        let began = self.stop_began.unwrap_or_else(Instant::now);
-        let stop_max = Duration::from_millis(self.config.supervisor.stop_ms_max);
-        let mut kill_at = (began + stop_max).max(Instant::now() + HURRY / 10);
-        loop {
-            tokio::select! {
-                happened = signals.next() => match happened {
-                    Happened::ChildEnded => self.collect_the_dead(),
-                    Happened::StopAsked(_) => kill_at = Instant::now(),
-                    Happened::ReloadAsked => {}
-                },
-                () = tokio::time::sleep_until(kill_at.into()) => {
-                    let left = tree::everybody_else();
-                    tracing::warn!("{} processes that no service owns did not end in time: killed", left.len());
-                    if is_pid_1 {
-                        send(Whom::Everybody, signals::SIGKILL);
-                    } else {
-                        left.into_iter().for_each(tree::kill_all_of);
-                    }
-                    // What a kill cannot end within this time, nobody can.
-                    if kill_at > began + stop_max + HURRY {
-                        return;
-                    }
-                    kill_at = Instant::now() + HURRY / 2;
-                }
-                () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
-                () = tokio::time::sleep(LOOK_AGAIN), if is_pid_1 => {}
-            }
-            if tree::everybody_else().is_empty() {
-                return;
-            }
-        }
-    }
-
     /// Says how an instance ended and what comes next; the house has decided that already.
     fn log_death(&self, id: Id) {
         let Some(Instance { unit, number, last_exit, last_pid, .. }) = self.instances.get(&id) else { return };
@@ -496,7 +436,7 @@ pub(super) fn send(whom: Whom, signal: i32) {
 }
 
 /// Tells somebody to end who may be stopped (SIGSTOP): the signal would wait until somebody has it continue.
-fn ask(whom: Whom, signal: i32) {
+pub(super) fn ask(whom: Whom, signal: i32) {
     send(whom, signal);
     send(whom, signals::SIGCONT);
 }

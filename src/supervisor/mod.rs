@@ -18,6 +18,7 @@ mod logs;
 mod operations;
 mod plan;
 mod probes;
+mod stopping;
 mod upgrade;
 mod words;
 

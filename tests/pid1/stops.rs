@@ -15,6 +15,7 @@ as_each_user!(
     daemons_of_a_service_end_with_it,
     what_nobody_owns_is_asked_to_end_and_ends_pid_1s_wait,
     what_nobody_owns_and_refuses_to_end_holds_the_stop_up_no_longer_than_its_deadline,
+    what_nobody_owns_is_hurried_as_everybody_is_and_commands_are_answered_meanwhile,
     who_came_in_from_outside_is_asked_to_end_and_waited_for,
     a_stopped_service_ends_in_order,
     a_stopped_bus_worker_does_not_cost_the_stop_its_order,
@@ -66,6 +67,26 @@ fn what_nobody_owns_and_refuses_to_end_holds_the_stop_up_no_longer_than_its_dead
     until("a stray", || house.others().len() >= 3);
     let log = ends(house, 900);
     assert!(log.contains("that no service owns did not end in time: killed"), "{log}");
+}
+
+fn what_nobody_owns_is_hurried_as_everybody_is_and_commands_are_answered_meanwhile(user: User) {
+    let configuration = format!(
+        "services: {{ parent: {{ command: [sh, -c, '{}'] }} }}\nsupervisor: {{ stop_ms_max: 600000 }}",
+        stray(true)
+    );
+    let mut house = Pid1::up(user, &configuration);
+    until("a stray", || house.others().len() >= 3);
+    house.signal(Signal::SIGTERM);
+    house.torus.until_log("that no service owns: asked to end");
+    assert_eq!(house.torus.status().unwrap()["state"], "down");
+    let (code, said) = house.torus.command(&["start", "parent"]);
+    assert_eq!((code, said.as_str()), (Some(1), "error: torus is going down\n"));
+    house.signal(Signal::SIGTERM);
+    let (status, took) = house.torus.end();
+    let log = house.torus.log();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(took < Duration::from_secs(8), "{took:?}\n{log}");
+    assert!(log.contains("SIGTERM again: hurrying") && log.contains("did not end in time: killed"), "{log}");
 }
 
 fn who_came_in_from_outside_is_asked_to_end_and_waited_for(user: User) {
