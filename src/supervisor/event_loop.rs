@@ -356,14 +356,16 @@ impl Supervisor {
         orphans.retain(|child| {
             owners.binary_search_by_key(child, |(owned, _)| *owned).is_err() && !self.probes.knows(*child)
         });
+        let talked = died.iter().map(|(id, ..)| *id);
+        let talked = talked.filter(|id| self.instances.get(id).is_some_and(|instance| instance.output.is_some()));
+        self.logs.ended(talked);
         for (id, pid, exit) in died {
             self.probes.forget(pid);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             instance.kill_cgroup();
             instance.process = None;
-            match instance.output {
-                Some(_) => self.logs.ended(id),
-                None => self.logs.disconnect(),
+            if instance.output.is_none() {
+                self.logs.disconnect();
             }
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),

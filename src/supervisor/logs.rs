@@ -23,6 +23,8 @@ use crate::sys::{Pid, pass};
 
 /// Packets on their way to the log worker; one more ends it.
 const PACKETS_MAX: usize = 8_192;
+/// Sources that one packet names: as many as there is room for, were their numbers the largest.
+const SOURCES_MAX: usize = 128;
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
 /// The line to the log worker, while there is one.
@@ -54,7 +56,7 @@ enum Order {
 enum Packet<'a> {
     Attach { source: u64, service: &'a str, instance: u32, stream: &'a str, pid: Option<i32> },
     Pid { source: u64, pid: i32 },
-    Ended { source: u64 },
+    Ended { sources: &'a [u64] },
     Detach { source: u64 },
     Follow(&'a Follow),
 }
@@ -126,9 +128,10 @@ impl Logs {
         });
     }
 
-    /// A process has ended: what it began to say is all.
-    pub(super) fn ended(&mut self, id: Id) {
-        (0..STREAMS.len()).for_each(|index| self.say(&Packet::Ended { source: source(id, index) }, None));
+    /// Processes have ended: what they began to say is all. A stop of hundreds is told in few packets.
+    pub(super) fn ended(&mut self, ids: impl Iterator<Item = Id>) {
+        let sources: Vec<u64> = ids.flat_map(|id| (0..STREAMS.len()).map(move |index| source(id, index))).collect();
+        sources.chunks(SOURCES_MAX).for_each(|sources| self.say(&Packet::Ended { sources }, None));
     }
 
     /// An instance is gone for good.

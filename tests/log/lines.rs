@@ -115,7 +115,7 @@ fn last_words_are_a_line_and_a_new_process_begins_its_own() {
     let mut house = House::new(json!({"format": "json"}), stdout);
     let source = house.attach("hello", 1, "stdout");
     house.writer(source).write_all(b"last words").unwrap();
-    house.tell(&json!({"ended": {"source": source}}), &[]);
+    house.tell(&json!({"ended": {"sources": [source]}}), &[]);
     house.until("the last words", |house| house.counter("written") == 1);
     house.writer(source).write_all(b"said before its pid is known\n").unwrap();
     house.until("a line", |house| house.counter("written") == 2);

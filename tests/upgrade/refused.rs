@@ -64,7 +64,8 @@ fn a_build_that_is_gone_when_it_is_to_be_executed_changes_nothing() {
 
 #[test]
 fn orders_meanwhile_are_refused_and_who_waits_is_told_to_ask_again() {
-    let torus = Torus::up("services: { a: { command: [sh, -c, 'trap \"\" TERM; while :; do sleep 0.1; done'] } }");
+    let deaf = "trap \"\" TERM; echo >&3; while :; do sleep 0.1; done";
+    let torus = Torus::up(&format!("services: {{ a: {{ command: [sh, -c, '{deaf}'], ready: {{ fd: 3 }} }} }}"));
     let mut waiting = torus.ask(b"{\"version\":1,\"command\":\"stop\",\"service\":\"a\"}\n");
     torus.until("it ends", |status| status["services"][0]["state"] == "stopping");
     assert_eq!(upgrade(&torus, super::builds::other()).0, Some(0));

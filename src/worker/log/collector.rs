@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::commands::{self, Attach, Command, Follow, NewPid, PACKET_BYTES_MAX, Which};
+use super::commands::{self, Attach, Command, Ended, Follow, NewPid, PACKET_BYTES_MAX, Which};
 use super::counts::add;
 use super::follower::Follower;
 use super::lines::Lines;
@@ -169,7 +169,7 @@ impl<'a> Collector<'a> {
                 }
             }
             Command::Detach(Which { source }) => self.mark(source, Mark::Detach),
-            Command::Ended(Which { source }) => self.mark(source, Mark::Ended),
+            Command::Ended(Ended { sources }) => sources.into_iter().for_each(|source| self.mark(source, Mark::Ended)),
             Command::Pid(NewPid { source, pid }) => self.mark(source, Mark::Pid(pid)),
             Command::Follow(follow) => {
                 let followed = descriptors.next().is_some_and(|socket| self.follow(follow, socket).is_ok());

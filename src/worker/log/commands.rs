@@ -15,8 +15,8 @@ pub(super) enum Command {
     Attach(Attach),
     /// The source is gone for good: what its pipe holds is still read, then it is closed.
     Detach(Which),
-    /// The source's process has ended: what it wrote last is a line, ended or not.
-    Ended(Which),
+    /// The sources' processes have ended: what each wrote last is a line, ended or not.
+    Ended(Ended),
     /// The source has a new process.
     Pid(NewPid),
     /// Somebody wants to read lines; a connected stream socket comes with the packet.
@@ -37,6 +37,11 @@ pub(super) struct Attach {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Which {
     pub(super) source: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Ended {
+    pub(super) sources: Vec<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -83,6 +88,7 @@ mod tests {
             Attach { source: 3, service: "hello".into(), instance: 1, stream: Stream::Stdout, pid: Some(123) };
         assert_eq!(parse(attach).unwrap(), Command::Attach(expected));
         assert_eq!(parse(br#"{"detach":{"source":3}}"#).unwrap(), Command::Detach(Which { source: 3 }));
+        assert_eq!(parse(br#"{"ended":{"sources":[3,4]}}"#).unwrap(), Command::Ended(Ended { sources: vec![3, 4] }));
         assert_eq!(parse(br#"{"pid":{"source":3,"pid":4}}"#).unwrap(), Command::Pid(NewPid { source: 3, pid: 4 }));
         let follow = Follow { service: None, instance: None, lines: 0, follow: true, format: Format::Text };
         assert_eq!(parse(br#"{"follow":{}}"#).unwrap(), Command::Follow(follow));
