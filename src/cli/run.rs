@@ -10,7 +10,7 @@ use clap::Args;
 use super::config::ConfigFile;
 use super::{escape, fail, fail_config, log, print, reachable};
 use crate::config::{self, ConfigError, Loaded, Origin};
-use crate::supervisor::{self, Handover, Options, Up};
+use crate::supervisor::{self, Handover, Options, StateError, Up};
 use crate::sys::stderr::Stderr;
 use crate::sys::{identity, runtime, signals};
 
@@ -26,12 +26,18 @@ pub(super) struct RunArgs {
     /// Only tell whether that state is understood
     #[arg(long, hide = true, requires = "resume")]
     ask: bool,
+    /// The file of the build before, which goes on if this one cannot
+    #[arg(long, value_name = "FD", hide = true, requires = "resume")]
+    back: Option<i32>,
+    /// Why this build goes on again
+    #[arg(long, value_name = "REASON", hide = true, requires = "resume")]
+    returned: Option<String>,
 }
 
 pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     match arguments.resume {
         Some(descriptor) if arguments.ask => return answer(descriptor),
-        Some(descriptor) => return resume(descriptor),
+        Some(descriptor) => return resume(Handover::adopt(descriptor, arguments.back, arguments.returned.clone())),
         None => {}
     }
     // From the first moment: what PID 1 is told before it listens would be lost. Anybody else may be ended until then.
@@ -62,8 +68,10 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
 }
 
 /// As another build of this process, which went on until now.
-fn resume(descriptor: i32) -> ExitCode {
-    let handover = match Handover::adopt(descriptor) {
+fn resume(handover: Result<Handover, StateError>) -> ExitCode {
+    // Where it is refused, ps(1) shows a number.
+    let _ = identity::be_called(c"torus");
+    let handover = match handover {
         Ok(handover) => handover,
         Err(error) => return fail(error),
     };

@@ -123,9 +123,9 @@ impl Door {
         self.open.send_replace(true);
     }
 
-    /// Returns when no more than `count` clients are left.
-    pub async fn until_at_most(&self, count: usize) {
-        let _ = self.clients.subscribe().wait_for(|clients| *clients <= count).await;
+    /// Returns when few enough clients are left.
+    pub async fn until(&self, few_enough: impl FnMut(&usize) -> bool) {
+        let _ = self.clients.subscribe().wait_for(few_enough).await;
     }
 
     fn enter(&self) -> Present {

@@ -45,6 +45,7 @@ impl Supervisor {
             _ if self.is_going_down() => Err("torus is going down".to_owned()),
             Command::Upgrade { binary } => return self.upgrade(binary, reply, connection),
             _ if self.upgrade.is_closing() => Err(ASK_AGAIN.to_owned()),
+            Command::Reload { .. } if self.upgrade.is_under_way() => Err(ASK_AGAIN.to_owned()),
             Command::Start { service } => self.order(service, HouseEvent::StartService),
             Command::Stop { service } if service == "log" => {
                 Err("the log worker ends last of all: without it every service would wait to be read".to_owned())

@@ -136,7 +136,7 @@ impl Supervisor {
         let mut on_up = Some(on_up).filter(|_| !self.upgrade.announced);
 
         if self.upgrade.is_after() {
-            self.go_on();
+            self.go_on().await;
             if self.upgrade.announced {
                 let _ = memory::let_go_of_start();
             }
@@ -161,7 +161,7 @@ impl Supervisor {
             let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
                 happened = signals.next() => self.happened(happened),
-                () = until(self.hangups.due()) => {
+                () = until(self.hangups.due()), if !self.upgrade.is_under_way() => {
                     self.hangups.done(Instant::now());
                     self.reload_by_signal();
                 }

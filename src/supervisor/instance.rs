@@ -34,7 +34,7 @@ const PIPE_BYTES: usize = 64 << 10;
 /// What all processes are started from.
 #[derive(Debug)]
 pub(super) struct Ground {
-    /// The file of this program, as it was when the supervisor started.
+    /// The file of this program, whatever stands at its path by now.
     pub(super) executable: PathBuf,
     /// /dev/null.
     pub(super) stdin: OwnedFd,
@@ -100,6 +100,14 @@ pub(super) struct CountersMemory {
     pub(super) table: Counters,
 }
 
+impl CountersMemory {
+    pub(super) fn new(service: &str, number: u32) -> io::Result<Self> {
+        let fd = counters::create(&format!("torus-{service}-{number}")).map_err(io::Error::other)?;
+        let table = Counters::open(&fd).map_err(io::Error::other)?;
+        Ok(Self { fd, table })
+    }
+}
+
 /// What a process is given by its kind.
 #[derive(Default)]
 struct Given {
@@ -127,13 +135,7 @@ pub(super) enum InstanceError {
 
 impl Instance {
     pub(super) fn new(unit: Rc<Unit>, number: u32) -> io::Result<Self> {
-        let counters = if unit.program.is_built_in() {
-            let fd = counters::create(&format!("torus-{}-{number}", unit.name)).map_err(io::Error::other)?;
-            let table = Counters::open(&fd).map_err(io::Error::other)?;
-            Some(CountersMemory { fd, table })
-        } else {
-            None
-        };
+        let counters = if unit.program.is_built_in() { Some(CountersMemory::new(&unit.name, number)?) } else { None };
         let output = match unit.program {
             Program::Log { .. } => None,
             Program::Requests { .. } | Program::Worker { .. } | Program::Command { .. } => Some(Output::new()?),

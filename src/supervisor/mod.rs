@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{exec, identity, limits, runtime, signals, spawn};
+use crate::sys::{exec, identity, limits, program, runtime, signals, spawn};
 
 pub use listeners::ListenError;
 pub use upgrade::{Handover, STATE_VERSION, StateError, answer as answer_upgrade};
@@ -86,10 +86,12 @@ pub enum StartError {
 pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartError> {
     let system = |what| move |cause| StartError::System { what, cause };
     signals::hold_orders().map_err(system("hold signals"))?;
-    let executable = std::env::current_exe().map_err(system("find the file of this program"))?;
     let installed = exec::installed_path().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
-    spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for inherited descriptors: {cause}"));
+    let inherited = spawn::seal_descriptors().unwrap_or_else(|cause| {
+        tracing::warn!("cannot look for inherited descriptors: {cause}");
+        Vec::new()
+    });
     identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
     let open_files = limits::raise_open_files()
         .inspect_err(|cause| tracing::warn!("cannot raise the limit of open files: {cause}"))
@@ -102,8 +104,9 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
         let control = Server::bind(&options.runtime_directory)?;
         let listeners = listeners::bind(options.config.bus.as_ref())?;
         let sandbox = options.config.supervisor.sandbox;
+        let executable = PathBuf::from(program::OWN);
         let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox, cgroups };
-        let upgrade = upgrade::Upgrade::new(installed, options.runtime_directory);
+        let upgrade = upgrade::Upgrade::new(installed, inherited, options.runtime_directory);
         event_loop::Supervisor::new(options.config, options.file, ground, upgrade)
             .map_err(system("prepare the workers"))?
             .run(control, on_up)

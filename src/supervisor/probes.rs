@@ -70,16 +70,18 @@ impl Probes {
         }
     }
 
-    /// Gives up all probes; tells which are still to end, each with whom it asked about.
-    pub(super) fn forget_all(&mut self) -> Vec<(Pid, Pid)> {
-        let asked: Vec<Pid> = self.0.values().map(|probe| probe.of).collect();
-        asked.into_iter().for_each(|of| self.forget(of));
+    /// Those that run, each with whom it asks about.
+    pub(super) fn record(&self) -> Vec<(Pid, Pid)> {
         self.0.iter().map(|(pid, probe)| (*pid, probe.of)).collect()
     }
 
-    /// Knows of probes that were given up before, and are still to end.
-    pub(super) fn adopt(forgotten: impl IntoIterator<Item = (Pid, Pid)>) -> Self {
-        Self(forgotten.into_iter().map(|(pid, of)| (pid, Probe { of, answer: None })).collect())
+    /// Ends probes that others began: nobody waits for their answers. Their ends are still to come.
+    pub(super) fn adopt(others: impl IntoIterator<Item = (Pid, Pid)>) -> Self {
+        let end = |(pid, of)| {
+            signals::kill_group(pid);
+            (pid, Probe { of, answer: None })
+        };
+        Self(others.into_iter().map(end).collect())
     }
 
     /// Whether this process is a probe.

@@ -8,19 +8,19 @@
 
 use std::env;
 use std::ffi::{CString, OsString};
-use std::fs;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::fcntl::AtFlags;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::execv;
+use nix::unistd::execveat;
 
+use super::program;
 use super::spawn;
 
 /// All signals are blocked while this is there. Exec keeps them so.
@@ -46,19 +46,21 @@ pub fn release_signals() -> io::Result<()> {
 }
 
 /// Becomes another program, with this process's environment and with these descriptors open. Returns only if that fails;
-/// then the descriptors are closed on exec again, and nothing has changed.
-pub fn become_program(program: &Path, arguments: &[OsString], keep: &[RawFd]) -> io::Error {
+/// then the descriptors are closed on exec again, and nothing has changed. A script fails: its interpreter would look for
+/// it at a path.
+pub fn become_program(program: impl AsFd, arguments: &[OsString], keep: &[RawFd]) -> io::Error {
     let terminated = |text: Vec<u8>| CString::new(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-    let program = terminated(program.as_os_str().as_bytes().to_vec());
     let arguments: io::Result<Vec<CString>> =
         arguments.iter().map(|argument| terminated(argument.clone().into_vec())).collect();
-    let (program, arguments) = match (program, arguments) {
-        (Ok(program), Ok(arguments)) => (program, arguments),
+    let variable = |(name, value): (OsString, OsString)| terminated([name.as_bytes(), b"=", value.as_bytes()].concat());
+    let environment: io::Result<Vec<CString>> = env::vars_os().map(variable).collect();
+    let (arguments, environment) = match (arguments, environment) {
+        (Ok(arguments), Ok(environment)) => (arguments, environment),
         (Err(cause), _) | (_, Err(cause)) => return cause,
     };
     let outcome = keep.iter().try_for_each(|fd| close_on_exec(*fd, false));
     let cause = match outcome {
-        Ok(()) => match execv(&program, &arguments) {
+        Ok(()) => match execveat(program, c"", &arguments, &environment, AtFlags::AT_EMPTY_PATH) {
             Ok(never) => match never {},
             Err(cause) => cause.into(),
         },
@@ -93,11 +95,7 @@ pub fn installed_path() -> io::Result<PathBuf> {
     let found = env::current_exe()?;
     let named = env::args_os().next().and_then(|name| spawn::find_program(&name).ok());
     let named = named.and_then(|path| std::path::absolute(path).ok());
-    let is_this = |path: &PathBuf| match (fs::metadata(path), fs::metadata("/proc/self/exe")) {
-        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-        _ => false,
-    };
-    Ok(named.filter(is_this).unwrap_or(found))
+    Ok(named.filter(|path| program::is_own(path)).unwrap_or(found))
 }
 
 /// The clock that goes on over exec (CLOCK_MONOTONIC, time since the machine's start).
@@ -107,20 +105,24 @@ pub fn monotonic() -> io::Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::fd::AsRawFd;
+    use std::path::Path;
 
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
     use super::*;
+    use crate::sys::program::ProgramFile;
 
     #[test]
     fn an_exec_that_fails_leaves_everything_as_it_was() {
         let file = fs::File::open("/dev/null").unwrap();
-        let cause = become_program(Path::new("/does/not/exist"), &["x".into()], &[file.as_raw_fd()]);
-        assert_eq!(cause.kind(), io::ErrorKind::NotFound);
+        let open = |path| ProgramFile::open(Path::new(path)).unwrap();
+        let cause = become_program(open("/etc/passwd"), &["x".into()], &[file.as_raw_fd()]);
+        assert_eq!(cause.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(fcntl(&file, FcntlArg::F_GETFD).unwrap(), FdFlag::FD_CLOEXEC.bits());
         let closed = 1 << 20;
-        let cause = become_program(Path::new("/bin/true"), &["true".into()], &[closed]);
+        let cause = become_program(open("/bin/true"), &["true".into()], &[closed]);
         assert_eq!(cause.raw_os_error(), Some(libc::EBADF));
     }
 

@@ -1,5 +1,6 @@
 //! Who this process is, and what falls to it.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -13,6 +14,12 @@ use nix::unistd::{Pid, geteuid, getpid};
 /// The user that this process acts as.
 pub fn effective_uid() -> u32 {
     geteuid().as_raw()
+}
+
+/// Names this process as ps(1) and pgrep(1) show it: by the descriptor that its program was executed from it would be
+/// called a number (prctl(2), PR_SET_NAME).
+pub fn be_called(name: &CStr) -> io::Result<()> {
+    Ok(prctl::set_name(name)?)
 }
 
 /// The user who made the other end of a Unix socket (unix(7), SO_PEERCRED).

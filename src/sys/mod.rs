@@ -22,6 +22,7 @@ pub mod pass;
 pub mod pipe;
 pub mod poller;
 pub mod privileges;
+pub mod program;
 pub mod runtime;
 pub mod sandbox;
 pub mod signals;

@@ -31,9 +31,12 @@ pub(crate) fn other() -> &'static Path {
         let [place] = places[..] else { panic!("the version is in {} places", places.len()) };
         program[place..place + other.len()].copy_from_slice(other.as_bytes());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        fs::write(directory.join("torus-other.bytes"), program).unwrap();
+        // Tests make it at the same time, each in a process of its own; a renamed file is there or not.
+        let bytes = directory.join(format!("torus-other.{}", std::process::id()));
+        fs::write(&bytes, program).unwrap();
         let path = directory.join("torus-other");
-        copy(&directory.join("torus-other.bytes"), &path);
+        copy(&bytes, &path);
+        fs::remove_file(bytes).unwrap();
         path
     })
 }
@@ -46,10 +49,28 @@ pub(crate) fn script(torus: &Torus, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// A program that answers as a torus does, having done `first`, and does `then` when it is to be one.
+pub(crate) fn liar(torus: &Torus, first: &str, then: &str) -> PathBuf {
+    let (source, path) = (torus.directory.join("liar.c"), torus.directory.join("liar"));
+    let text = format!(
+        "#define _GNU_SOURCE\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/stat.h>\n\
+         #include <unistd.h>\nint main(int argc, char **argv) {{\nif (strcmp(argv[argc - 1], \"--ask\") == 0) {{ {first} \
+         return printf(\"{{\\\"torus\\\":\\\"9.0.0\\\",\\\"state\\\":1,\\\"pid\\\":%d}}\\n\", getpid()) < 0; }}\n{then}\n}}\n"
+    );
+    fs::write(&source, text).unwrap();
+    let new = torus.directory.join("liar.new");
+    let built = Command::new("cc").arg("-o").arg(&new).arg(&source).status();
+    assert!(built.unwrap().success());
+    fs::rename(new, &path).unwrap();
+    path
+}
+
 /// Copies a program by another process: while one of ours has it open for writing, it cannot be executed.
 pub(crate) fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("install").args(["-m", "755"]).arg(from).arg(to).status();
+    let new = to.with_extension(format!("new.{}", std::process::id()));
+    let copied = Command::new("install").args(["-m", "755"]).arg(from).arg(&new).status();
     assert!(copied.unwrap().success());
+    fs::rename(new, to).unwrap();
 }
 
 /// Upgrades, and says what the command said.

@@ -211,6 +211,37 @@ fn what_is_installed_where_torus_was_started_from_is_what_it_becomes() {
     assert_eq!(torus.command(&["upgrade"]), (Some(0), format!("torus {VERSION} runs\n")));
     let after = torus.status().unwrap();
     assert_eq!((pids(&after), &after["pid"]), (pids(&before), &before["pid"]));
+    // Programs are executed by descriptors and links of the kernel's; who looks for processes by name finds them.
+    assert_eq!(torus.command(&["restart", "log"]).0, Some(0));
+    let status = torus.status().unwrap();
+    for pid in [&status["pid"], &find(&status, "log")["pid"]] {
+        assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(), "torus\n");
+    }
+}
+
+#[test]
+fn who_holds_on_to_torus_by_a_descriptor_is_not_let_go() {
+    let (mut ours, theirs) = std::io::pipe().unwrap();
+    let mut torus = {
+        // A descriptor that another program forgot to close, or by which it sees that torus lives.
+        let theirs = std::os::fd::OwnedFd::from(theirs);
+        nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        Torus::up("services: { idle: { command: [sleep, '1000'] } }")
+    };
+    for binary in [other(), Path::new(TORUS)] {
+        assert_eq!(upgrade(&torus, binary).0, Some(0), "log:\n{}", torus.log());
+    }
+    let status = torus.status().unwrap();
+    let holds = |pid: &Value| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let own = fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&ours))).unwrap();
+        fds.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|link| link == own)).count()
+    };
+    assert_eq!((holds(&status["pid"]), holds(&status["services"][0]["pid"])), (1, 0));
+    torus.signal("TERM");
+    assert_eq!(torus.end().0.code(), Some(0));
+    let mut all = String::new();
+    std::io::Read::read_to_string(&mut ours, &mut all).unwrap();
 }
 
 #[test]

@@ -11,13 +11,14 @@ use tokio::time::timeout_at;
 
 use super::question::resume_arguments;
 use super::state::{InstanceState, LeavingUnit, ListenerState, OutputState, ProcessState, STATE_VERSION, State};
-use super::{Client, LOG_MS_MAX};
+use super::{Binary, Client, LOG_MS_MAX};
 use crate::control::torus_version;
 use crate::lifecycle::{Health, Id, Moment};
 use crate::supervisor::event_loop::{Queries, Signals, Supervisor};
 use crate::supervisor::instance::Instance;
 use crate::supervisor::listeners::Listener;
-use crate::sys::exec;
+use crate::sys::program::{OWN, ProgramFile};
+use crate::sys::{exec, identity};
 
 /// Turns of the loop in which what was on its way to us may arrive, after signals are held; each has seen something.
 const TURNS_MAX: usize = 1_000;
@@ -38,7 +39,7 @@ impl Supervisor {
     /// Becomes the new build. Returns only if that fails, with the reason.
     pub(super) async fn hand_over(
         &mut self,
-        binary: &Path,
+        binary: &Binary,
         version: &str,
         client: &Client,
         signals: &mut Signals,
@@ -48,35 +49,50 @@ impl Supervisor {
             Ok(held) => held,
             Err(cause) => return format!("cannot hold signals: {cause}"),
         };
-        // What was told before is on its way to us, and would be lost.
+        if let Err(why) = self.come_to_rest(signals, queries).await {
+            return why;
+        }
+        if matches!(self.house.health(), Health::Stopping | Health::Down) {
+            return "torus is going down".to_owned();
+        }
+        let asker = (!client.reply.is_closed()).then_some(client.connection);
+        let written = self.gather(asker).and_then(|(state, kept)| Ok((state.write()?, kept)));
+        let (memory, mut kept) = match written {
+            Ok(written) => written,
+            Err(cause) => return format!("cannot write the state: {cause}"),
+        };
+        let own = match ProgramFile::open(Path::new(OWN)) {
+            Ok(own) => own.into_file(),
+            Err(cause) => return format!("cannot open the file of this build, for the way back: {cause}"),
+        };
+        if !binary.is_as_asked() {
+            return "its file was written to after it was asked".to_owned();
+        }
+        let (descriptor, back) = (kept.keep(memory.as_raw_fd()), kept.keep(own.as_raw_fd()));
+        let path = binary.file.path();
+        tracing::info!("becoming {}, version {version}", path.display());
+        let mut arguments = resume_arguments(path, descriptor);
+        arguments.extend(["--back".into(), back.to_string().into()]);
+        let cause = exec::become_program(&binary.file, &arguments, &kept.0);
+        drop(held);
+        format!("cannot execute it: {cause}")
+    }
+
+    /// What was told before signals were held is on its way to us, and to the log worker, and would be lost.
+    async fn come_to_rest(&mut self, signals: &mut Signals, queries: &mut Queries) -> Result<(), String> {
         let until = Instant::now() + Duration::from_millis(LOG_MS_MAX);
         for _ in 0..TURNS_MAX {
             if self.take_what_is_there(signals, queries).await {
                 continue;
             }
             if self.logs.is_said() {
-                break;
+                return Ok(());
             }
             if timeout_at(until.into(), self.logs.until_said()).await.is_err() {
-                return format!("the log worker has not listened for {LOG_MS_MAX} ms");
+                return Err(format!("the log worker has not listened for {LOG_MS_MAX} ms"));
             }
         }
-        if matches!(self.house.health(), Health::Stopping | Health::Down) {
-            return "torus is going down".to_owned();
-        }
-        let probes = self.probes.forget_all();
-        let asker = (!client.reply.is_closed()).then_some(client.connection);
-        let probes = probes.into_iter().map(|(pid, of)| (pid.as_raw(), of.as_raw())).collect();
-        let written = self.gather(asker, probes).and_then(|(state, kept)| Ok((state.write()?, kept)));
-        let (memory, mut kept) = match written {
-            Ok(written) => written,
-            Err(cause) => return format!("cannot write the state: {cause}"),
-        };
-        let descriptor = kept.keep(memory.as_raw_fd());
-        tracing::info!("becoming {}, version {version}", binary.display());
-        let cause = exec::become_program(binary, &resume_arguments(binary, descriptor), &kept.0);
-        drop(held);
-        format!("cannot execute it: {cause}")
+        Err(format!("there was no moment in {TURNS_MAX} when nothing was told"))
     }
 
     /// Takes one thing that has happened already; `false` when there is none.
@@ -91,14 +107,13 @@ impl Supervisor {
             happened = signals.next() => self.happened(happened),
             Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
             Some(query) = queries.recv() => self.answer(query),
-            () = yield_now(), if self.more_dead => self.collect_the_dead(),
             () = nothing => return false,
         }
         true
     }
 
     /// Writes everything down.
-    pub(super) fn gather(&self, asker: Option<RawFd>, probes: Vec<(i32, i32)>) -> std::io::Result<(State, Kept)> {
+    pub(super) fn gather(&self, asker: Option<RawFd>) -> std::io::Result<(State, Kept)> {
         let mut kept = Kept::default();
         let (origin, taken) = (Instant::now(), exec::monotonic()?);
         let control = self.upgrade.control.as_ref().ok_or(std::io::ErrorKind::NotConnected)?;
@@ -112,9 +127,12 @@ impl Supervisor {
         let state = State {
             version: STATE_VERSION,
             torus: torus_version().to_owned(),
+            pid: identity::pid().as_raw(),
+            installed: self.upgrade.installed.clone().into(),
+            inherited: self.upgrade.inherited.clone(),
             taken,
             config: self.config.to_yaml(),
-            file: self.file.clone(),
+            file: self.file.clone().map(Into::into),
             runtime_directory: self.upgrade.runtime_directory.clone(),
             announced: self.upgrade.announced,
             since: Moment::of(self.since, origin),
@@ -128,9 +146,10 @@ impl Supervisor {
             control: control.listener,
             lock: control.lock,
             asker,
-            probes,
+            probes: self.probes.record().into_iter().map(|(pid, of)| (pid.as_raw(), of.as_raw())).collect(),
         };
-        for descriptor in [control.listener].into_iter().chain(control.lock).chain(asker) {
+        let inherited = self.upgrade.inherited.iter().copied();
+        for descriptor in [control.listener].into_iter().chain(control.lock).chain(asker).chain(inherited) {
             kept.keep(descriptor);
         }
         Ok((state, kept))

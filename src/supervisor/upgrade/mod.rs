@@ -4,7 +4,8 @@
 //! Four steps. `question`: the new build is started as a child with the state in its hands, and says whether it
 //! understands it; if not, nothing has happened. Then clients of the control socket are answered and newcomers wait
 //! before its door. `handover`: signals are held, the state is written to sealed memory, and the process executes the
-//! new file. `takeover`: the new build reads the state, owns the descriptors that are named in it, and goes on.
+//! very file that was asked. `takeover`: the new build reads the state, owns the descriptors that are named in it, and
+//! goes on; if it cannot make sense of the state after all, it executes the build before, which it was handed too.
 //!
 //! What is handed over is in `state`, the one place to extend. Workers are not restarted here: they go on as the build
 //! that started them.
@@ -14,6 +15,7 @@ mod question;
 mod state;
 mod takeover;
 
+use std::fmt::Display;
 use std::future::pending;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ use tokio::time::timeout_at;
 
 use super::event_loop::{Queries, Signals, Supervisor};
 use crate::control::{Door, Reply, torus_version};
+use crate::sys::program::{ProgramFile, Stamp};
 use crate::sys::runtime::Directory;
 use crate::sys::wait::Exit;
 use crate::sys::{Pid, signals};
@@ -46,6 +49,8 @@ pub(super) const ASK_AGAIN: &str = "torus is being upgraded; ask again";
 pub(super) struct Upgrade {
     /// Where this program was started from.
     installed: PathBuf,
+    /// Descriptors that it was started with and that are not its own: whoever waits for their end is to go on waiting.
+    inherited: Vec<RawFd>,
     runtime_directory: Directory,
     /// Whether the end of the start was told.
     pub(super) announced: bool,
@@ -62,6 +67,8 @@ pub(super) struct Upgrade {
 struct After {
     /// The version before.
     from: String,
+    /// Why the build in between could not go on, if there was one: then this is the version before.
+    returned: Option<String>,
     /// The connection of who asked for the upgrade.
     asker: Option<std::os::fd::OwnedFd>,
 }
@@ -80,9 +87,17 @@ enum Stage {
     /// Nobody asks for an upgrade.
     Rest,
     /// A build is asked.
-    Asking { binary: PathBuf, client: Client, answer: oneshot::Receiver<Result<String, String>>, until: Instant },
+    Asking { binary: Binary, client: Client, answer: oneshot::Receiver<Result<String, String>>, until: Instant },
     /// It understands; clients are let out.
-    Closing { binary: PathBuf, client: Client, version: String, until: Instant },
+    Closing { binary: Binary, client: Client, version: String, until: Instant },
+}
+
+/// The file of the build that is to be.
+#[derive(Debug)]
+struct Binary {
+    file: ProgramFile,
+    /// As it was when the build was asked.
+    asked: Stamp,
 }
 
 /// Who asked for the upgrade.
@@ -102,9 +117,9 @@ pub(super) enum Step {
 }
 
 impl Upgrade {
-    pub(super) fn new(installed: PathBuf, runtime_directory: Directory) -> Self {
-        let stage = Stage::Rest;
-        Self { installed, runtime_directory, announced: false, after: None, control: None, stage, asked: None }
+    pub(super) fn new(installed: PathBuf, inherited: Vec<RawFd>, runtime_directory: Directory) -> Self {
+        let (announced, after, control, asked) = (false, None, None, None);
+        Self { installed, inherited, runtime_directory, announced, after, control, stage: Stage::Rest, asked }
     }
 
     /// The control socket's descriptors and its door, once it is served.
@@ -120,6 +135,11 @@ impl Upgrade {
     /// Whether orders have to wait for the next build.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing { .. })
+    }
+
+    /// Whether a build was asked about the configuration in force, which is to stay until it has taken over.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.stage, Stage::Rest)
     }
 
     /// Takes note of an end; `false` when that was not the build that is asked.
@@ -144,8 +164,8 @@ impl Upgrade {
             },
             (Stage::Closing { client, until, .. }, Some(control)) => {
                 // Who asked for the upgrade, unless he has left, is answered by the new build.
-                let left = usize::from(!client.reply.is_closed());
-                let _ = timeout_at((*until).into(), control.door.until_at_most(left)).await;
+                let few_enough = |clients: &usize| *clients <= usize::from(!client.reply.is_closed());
+                let _ = timeout_at((*until).into(), control.door.until(few_enough)).await;
                 Step::Quiet
             }
             (Stage::Closing { .. }, None) => Step::Quiet,
@@ -160,21 +180,27 @@ impl Supervisor {
             let _ = reply.send(Reply::refused("another upgrade is under way"));
             return;
         }
-        let binary = binary.map_or_else(|| self.upgrade.installed.clone(), PathBuf::from);
+        let path = binary.map_or_else(|| self.upgrade.installed.clone(), PathBuf::from);
+        // It will be called by it wherever this process is then.
+        let path = std::path::absolute(&path).unwrap_or(path);
         let client = Client { reply, connection };
-        match self.ask(&binary) {
-            Ok((pid, ended, answer)) => {
+        let asked = Binary::open(&path).and_then(|binary| Ok((self.ask(&binary.file)?, binary)));
+        match asked {
+            Ok(((pid, ended, answer), binary)) => {
                 self.upgrade.asked = Some((pid, ended));
                 let until = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
                 self.upgrade.stage = Stage::Asking { binary, client, answer, until };
             }
-            Err(why) => refuse(client, &binary, &why),
+            Err(why) => refuse(client, &path, &why),
         }
     }
 
     /// Performs the next step. When an upgrade succeeds, this does not return: the process is another build then.
     pub(super) async fn go_on_with_upgrade(&mut self, step: Step, signals: &mut Signals, queries: &mut Queries) {
         match (std::mem::replace(&mut self.upgrade.stage, Stage::Rest), step) {
+            (Stage::Asking { binary, client, .. }, Step::Answered(Ok(_))) if binary.file.is_script() => {
+                refuse(client, binary.file.path(), "it is a script, and a process becomes programs alone");
+            }
             (Stage::Asking { binary, client, .. }, Step::Answered(Ok(version))) => {
                 self.operations.refuse_all(ASK_AGAIN);
                 if let Some(control) = &self.upgrade.control {
@@ -187,22 +213,39 @@ impl Supervisor {
                 if let Some((pid, _)) = &self.upgrade.asked {
                     signals::kill_group(*pid);
                 }
-                refuse(client, &binary, &why);
+                refuse(client, binary.file.path(), &why);
             }
             (Stage::Closing { binary, client, version, .. }, Step::Quiet) => {
                 let why = self.hand_over(&binary, &version, &client, signals, queries).await;
                 if let Some(control) = &self.upgrade.control {
                     control.door.open();
                 }
-                refuse(client, &binary, &why);
+                refuse(client, binary.file.path(), &why);
             }
             (stage, _) => self.upgrade.stage = stage,
         }
     }
 }
 
+impl Binary {
+    fn open(path: &Path) -> Result<Self, String> {
+        let opened = ProgramFile::open(path).and_then(|file| Ok(Self { asked: file.stamp()?, file }));
+        opened.map_err(|cause| format!("cannot execute {}: {cause}", path.display()))
+    }
+
+    /// Whether it is what was asked, to the byte.
+    fn is_as_asked(&self) -> bool {
+        self.file.stamp().is_ok_and(|stamp| stamp == self.asked)
+    }
+}
+
+/// What a build says that cannot become another one, and in whose stead the one before goes on.
+fn cannot_become(binary: &Path, why: &dyn Display) -> String {
+    format!("cannot become {}: {why}", binary.display())
+}
+
 fn refuse(client: Client, binary: &Path, why: &str) {
-    let error = format!("cannot become {}: {why}; version {} goes on", binary.display(), torus_version());
+    let error = format!("{}; version {} goes on", cannot_become(binary, &why), torus_version());
     tracing::error!("{error}");
     let _ = client.reply.send(Reply::refused(error));
 }

@@ -3,11 +3,11 @@
 //! Descriptors stand in it by their numbers, which exec keeps. Times are [`Moment`]s: distances from the instant at which
 //! the state was taken, which is told by the clock that goes on over exec.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -20,10 +20,10 @@ use crate::supervisor::words::Heard;
 use crate::sys::cgroup::{CgroupsRecord, GroupRecord};
 use crate::sys::limits::OpenFiles;
 use crate::sys::runtime::Directory;
-use crate::sys::{exec, files};
+use crate::sys::{Pid, exec, files};
 
 /// The version of the state. It changes when a build that reads this version would misunderstand; a new field that may be
-/// absent does not change it.
+/// absent does not change it. What is said between supervisor and workers belongs to it: workers of the build before go on.
 pub const STATE_VERSION: u32 = 1;
 /// Bytes of a state; a larger one is cut, and not understood then.
 pub(super) const STATE_BYTES_MAX: u64 = 64 << 20;
@@ -34,12 +34,18 @@ pub(super) struct State {
     pub(super) version: u32,
     /// The version of the build that wrote it.
     pub(super) torus: String,
+    /// The process that is to go on with it.
+    pub(super) pid: i32,
+    /// Where that build was started from.
+    pub(super) installed: OsString,
+    /// Descriptors that it was started with and that are not its own.
+    pub(super) inherited: Vec<RawFd>,
     /// When it was taken, since the machine's start.
     pub(super) taken: Duration,
     /// The configuration in force, as YAML.
     pub(super) config: String,
     /// The file that it was read from.
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<OsString>,
     /// Where the control socket is, or would be if it had a file.
     pub(super) runtime_directory: Directory,
     /// Whether the end of the start was told.
@@ -62,7 +68,7 @@ pub(super) struct State {
     pub(super) lock: Option<RawFd>,
     /// The connection of who asked for the upgrade.
     pub(super) asker: Option<RawFd>,
-    /// Probes that were given up and are still to end, each with whom it asked about.
+    /// Probes that run, each with whom it asks about.
     pub(super) probes: Vec<(i32, i32)>,
 }
 
@@ -159,8 +165,8 @@ impl State {
     }
 
     /// Reads it from there.
-    pub(super) fn read(memory: OwnedFd) -> Result<Self, StateError> {
-        let mut file = File::from(memory);
+    pub(super) fn read(memory: &OwnedFd) -> Result<Self, StateError> {
+        let mut file = File::from(memory.try_clone().map_err(StateError::Read)?);
         let mut text = String::new();
         file.rewind().map_err(StateError::Read)?;
         file.take(STATE_BYTES_MAX).read_to_string(&mut text).map_err(StateError::Read)?;
@@ -179,6 +185,15 @@ impl State {
             return Err(StateError::Version { version });
         }
         serde_json::from_str(text).map_err(senseless)
+    }
+
+    /// Whether it is this process that is to go on with it: not one that was started in its stead.
+    pub(super) fn is_for(&self, process: Pid) -> Result<(), StateError> {
+        if self.pid == process.as_raw() {
+            return Ok(());
+        }
+        let cause = format!("process {} is to go on with it, and this is process {process}", self.pid);
+        Err(StateError::Senseless { cause })
     }
 
     /// What it means: the configuration is validated by this build's rules, and the house stands again.

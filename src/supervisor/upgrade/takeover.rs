@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use tokio::task::yield_now;
+
+use super::question::resume_arguments;
 use super::state::{InstanceState, LeavingUnit, ListenerState, Model, OutputState, ProcessState, State};
-use super::{After, StateError, Upgrade};
+use super::{After, StateError, Upgrade, cannot_become};
 use crate::config::{Config, Confine, life};
 use crate::control::{Done, Reply, Server, VERSION, answer_adopted, torus_version};
 use crate::lifecycle::{Id, State as LifeState};
@@ -21,22 +24,54 @@ use crate::supervisor::words::{Ears, Source, Told};
 use crate::supervisor::{Ended, StartError, Up, looped};
 use crate::sys::cgroup::{Cgroups, Group};
 use crate::sys::counters::Counters;
+use crate::sys::program::OWN;
 use crate::sys::runtime::Directory;
 use crate::sys::{Pid, exec, identity, spawn};
+
+/// Words that are heard before anything else; what is said later is heard as ever.
+const WORDS_MAX: usize = 1_000;
 
 /// What another build of this process left for us.
 #[derive(Debug)]
 pub struct Handover {
     state: State,
     model: Model,
+    /// Where this program was started from.
+    installed: PathBuf,
+    /// Why the build in between could not go on, if there was one.
+    returned: Option<String>,
 }
 
 impl Handover {
-    /// Takes the state at a descriptor.
-    pub fn adopt(descriptor: RawFd) -> Result<Self, StateError> {
-        let state = State::read(exec::adopt(descriptor).map_err(StateError::Read)?)?;
-        let model = state.model()?;
-        Ok(Self { state, model })
+    /// Takes the state at a descriptor. If it cannot be gone on with, the build before, whose file is at `back`, goes on
+    /// in our stead. `returned` says that we are that build, and why.
+    ///
+    /// # Errors
+    /// Why neither goes on.
+    pub fn adopt(descriptor: RawFd, back: Option<RawFd>, returned: Option<String>) -> Result<Self, StateError> {
+        let memory = exec::adopt(descriptor).map_err(StateError::Read)?;
+        let back = back.map(exec::adopt).transpose().map_err(StateError::Read)?;
+        let called = PathBuf::from(std::env::args_os().next().unwrap_or_default());
+        let understood = State::read(&memory).and_then(|state| {
+            let model = state.model()?;
+            state.is_for(identity::pid())?;
+            Ok((state, model))
+        });
+        match (understood, back) {
+            (Ok((state, model)), _) => {
+                let installed = if returned.is_some() { PathBuf::from(&state.installed) } else { called };
+                Ok(Self { state, model, installed, returned })
+            }
+            (Err(error), Some(back)) => {
+                let mut arguments = resume_arguments(&called, descriptor);
+                arguments.extend(["--returned".into(), cannot_become(&called, &error).into()]);
+                // The state's descriptor is the only one that we have taken.
+                let cause = exec::become_program(back, &arguments, &[memory.as_raw_fd()]);
+                tracing::error!("the build before cannot go on either: {cause}");
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// The configuration in force.
@@ -46,7 +81,7 @@ impl Handover {
 
     /// The file that it was read from.
     pub fn file(&self) -> Option<&Path> {
-        self.state.file.as_deref()
+        self.state.file.as_ref().map(Path::new)
     }
 
     /// Where the control socket is.
@@ -57,7 +92,9 @@ impl Handover {
     /// Goes on supervising; as [`run`](super::super::run) from there.
     pub fn resume(self, on_up: impl FnOnce(&Up)) -> Result<Ended, StartError> {
         let system = |what| move |cause| StartError::System { what, cause };
-        spawn::seal_descriptors().unwrap_or_else(|cause| tracing::warn!("cannot look for descriptors: {cause}"));
+        if let Err(cause) = spawn::seal_descriptors() {
+            tracing::warn!("cannot look for inherited descriptors: {cause}");
+        }
         identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
         looped(async {
             let (supervisor, control) = self.take_over().map_err(system("go on with what was handed over"))?;
@@ -66,7 +103,7 @@ impl Handover {
     }
 
     fn take_over(self) -> io::Result<(Supervisor, Server)> {
-        let Self { state, model: Model { config, units, house, origin } } = self;
+        let Self { state, model: Model { config, units, house, origin }, installed, returned } = self;
         let lock = state.lock.map(exec::adopt).transpose()?;
         let control = Server::adopt(&state.runtime_directory.path, exec::adopt(state.control)?, lock)?;
         let requests = match state.requests {
@@ -74,19 +111,19 @@ impl Handover {
             None => None,
         };
         let ground = Ground {
-            executable: std::env::current_exe()?,
+            executable: PathBuf::from(OWN),
             stdin: std::fs::File::open("/dev/null")?.into(),
             open_files: state.open_files,
             listeners: Listeners { requests },
             sandbox: config.supervisor.sandbox,
             cgroups: Cgroups::adopt(state.cgroups),
         };
-        let mut upgrade = Upgrade::new(exec::installed_path()?, state.runtime_directory);
+        let mut upgrade = Upgrade::new(installed, state.inherited, state.runtime_directory);
         upgrade.announced = state.announced;
         let asker = state.asker.and_then(|number| exec::adopt(number).ok());
-        upgrade.after = Some(After { from: state.torus, asker });
+        upgrade.after = Some(After { from: state.torus, returned, asker });
 
-        let mut supervisor = Supervisor::standing(house, units, config, state.file, ground, upgrade);
+        let mut supervisor = Supervisor::standing(house, units, config, state.file.map(PathBuf::from), ground, upgrade);
         supervisor.since = state.since.instant(origin);
         supervisor.orphans_reaped = state.orphans_reaped;
         if state.reload_due {
@@ -135,9 +172,12 @@ fn instance(
             let table = Counters::open(&fd).map_err(io::Error::other)?;
             Ok(CountersMemory { fd, table })
         });
-        let failed =
-            |cause: &io::Error| tracing::error!(service = unit.name, "cannot go on with its counters: {cause}");
-        opened.inspect_err(failed).ok()
+        // Its process has those that it has; its successor is to have some.
+        let anew = |cause: io::Error| {
+            tracing::error!(service = unit.name, "cannot go on with its counters, which begin anew: {cause}");
+            CountersMemory::new(&unit.name, number)
+        };
+        opened.or_else(anew).ok()
     });
     let output = written.output.map(|OutputState { readers, writers }| {
         adopt_both(readers).and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? })).or_else(|cause| {
@@ -202,15 +242,43 @@ fn leaving_unit(name: String, leaving: LeavingUnit) -> Unit {
 impl Supervisor {
     /// Goes on where the other build stopped, now that signals are watched: lets in what was held, collects who ended
     /// meanwhile, and answers who asked for the upgrade.
-    pub(in crate::supervisor) fn go_on(&mut self) {
+    pub(in crate::supervisor) async fn go_on(&mut self) {
+        self.hear_what_was_said().await;
         exec::release_signals().unwrap_or_else(|cause| tracing::error!("cannot let signals in: {cause}"));
         self.collect_the_dead();
-        let Some(After { from, asker }) = self.upgrade.after.take() else { return };
+        let Some(After { from, returned, asker }) = self.upgrade.after.take() else { return };
         let torus = torus_version();
-        tracing::info!("upgraded from {from} to {torus}");
+        let reply = match returned {
+            None => {
+                tracing::info!("upgraded from {from} to {torus}");
+                let torus = Some(torus.to_owned());
+                Reply::Done(Done { version: VERSION, reached: true, services: Vec::new(), torus })
+            }
+            Some(why) => {
+                let error = format!("{why}; version {torus} goes on");
+                tracing::error!("{error}");
+                Reply::refused(error)
+            }
+        };
         if let Some(asker) = asker {
-            let done = Done { version: VERSION, reached: true, services: Vec::new(), torus: Some(torus.to_owned()) };
-            tokio::spawn(answer_adopted(asker, Reply::Done(done)));
+            tokio::spawn(answer_adopted(asker, reply));
+        }
+    }
+
+    /// Signs of life that came while nobody listened are older than the deadlines that have passed meanwhile, and last
+    /// words older than the ends. Nobody can hold us up here by talking on.
+    async fn hear_what_was_said(&mut self) {
+        for _ in 0..WORDS_MAX {
+            let nothing = async {
+                // One turn has the runtime look at its descriptors, the next one has its tasks run.
+                yield_now().await;
+                yield_now().await;
+            };
+            tokio::select! {
+                biased;
+                Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
+                () = nothing => return,
+            }
         }
     }
 }

@@ -106,16 +106,20 @@ pub fn find_program(name: &OsStr) -> Result<PathBuf, SpawnError> {
 }
 
 /// Marks every descriptor that we were started with, beyond the standard three, as closed on exec, so that none
-/// reaches a child. All that we open ourselves is born so.
-pub fn seal_descriptors() -> io::Result<()> {
+/// reaches a child; tells which were not. All that we open ourselves is born so.
+pub fn seal_descriptors() -> io::Result<Vec<RawFd>> {
+    let mut sealed = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
-        if number >= FIRST_DESCRIPTOR {
-            // SAFETY: setting a flag of a descriptor touches no memory; one that is closed meanwhile is an error.
-            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        // SAFETY: asking for a flag of a descriptor, and setting it, touches no memory; one that is closed is an error.
+        unsafe {
+            if number >= FIRST_DESCRIPTOR && libc::fcntl(number, libc::F_GETFD) == 0 {
+                libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
+                sealed.push(number);
+            }
         }
     }
-    Ok(())
+    Ok(sealed)
 }
 
 /// A process that runs its program.
