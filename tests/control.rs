@@ -82,6 +82,30 @@ fn instances_are_restarted_one_at_a_time_each_ready_before_the_next() {
 }
 
 #[test]
+fn a_version_that_dies_at_once_costs_one_instance_where_readiness_says_nothing() {
+    let directory = Torus::place();
+    let script = format!("test ! -e {}/gone || exit 3; exec sleep 1000", directory.display());
+    let slow = "restart: { backoff: { ms_min: 600000, ms_max: 600000 } }";
+    let configuration = format!("services: {{ a: {{ command: [sh, -c, '{script}'], instances: 3, {slow} }} }}");
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    let before = torus.until("everything runs", |status| status["state"] == "running");
+    fs::write(torus.directory.join("gone"), "").unwrap();
+    let (code, said) = torus.command(&["restart", "a"]);
+    assert!(code == Some(1) && said.contains("not reached"), "{said}");
+    torus.until_log("its new process has failed: the roll stops, and no other instance is touched");
+    let after = torus.until("it waits", |status| find(status, "a", 1)["state"] == "waiting");
+    for instance in [2, 3] {
+        assert_eq!(pid(&after, "a", instance), pid(&before, "a", instance));
+    }
+    fs::remove_file(torus.directory.join("gone")).unwrap();
+    assert_eq!(torus.command(&["restart", "a"]).0, Some(0));
+    let last = torus.status().unwrap();
+    assert!(
+        (1..=3).all(|instance| lives(pid(&last, "a", instance)) && pid(&last, "a", instance) != pid(&before, "a", 3))
+    );
+}
+
+#[test]
 fn supervisor_720_1264_a_reload_touches_only_what_changed_and_a_bad_file_changes_nothing() {
     let torus = Torus::up(&format!(
         "services: {{ gone: {{ {IDLE} }}, other: {{ {IDLE} }}, policy: {{ {IDLE} }}, same: {{ {IDLE} }} }}"

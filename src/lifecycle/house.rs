@@ -9,13 +9,14 @@
 //! the next eighth, and the log the rest, so that a service which refuses to end costs neither its orderly end. A second
 //! order to stop hurries, a third kills.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::instance::{Action, Event, Instance, Next, Rules, State};
 use super::restart::{Jitter, Outcome, WAIT_MAX};
+use super::rolling::Rolling;
 
 /// An instance's name in the house. None is used twice.
 pub type Id = u64;
@@ -138,6 +139,8 @@ pub struct House {
     pub(super) next_id: Id,
     pub(super) phase: Phase,
     pub(super) rolling: Vec<Rolling>,
+    /// Services whose last roll stopped before its end, until the next order.
+    pub(super) stalled: BTreeSet<String>,
     /// The whole time of an orderly stop; what still lives then is killed.
     pub(super) stop_max: Duration,
     pub(super) culprit: Option<Id>,
@@ -183,14 +186,6 @@ pub(super) enum Phase {
     Down,
 }
 
-/// A service whose instances get new processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rolling {
-    pub(super) service: String,
-    pub(super) current: Option<Id>,
-    pub(super) rest: VecDeque<Id>,
-}
-
 impl House {
     /// A house in which nothing was started yet.
     pub fn new(plan: Plan, stop_max: Duration) -> Self {
@@ -200,6 +195,7 @@ impl House {
             next_id: 1,
             phase: Phase::Fresh,
             rolling: Vec::new(),
+            stalled: BTreeSet::new(),
             stop_max,
             culprit: None,
         };
@@ -260,14 +256,12 @@ impl House {
         self.phase == (Phase::Up { settled: true })
     }
 
-    /// Whether a restart of this service is under way.
-    pub fn is_rolling(&self, service: &str) -> bool {
-        self.rolling.iter().any(|rolling| rolling.service == service)
-    }
-
     /// How a service's movement ended: `Some(true)` when each instance is where it should be, `Some(false)` when one
     /// gets no further by itself soon, `None` while it is still open.
     pub fn outcome(&self, service: &str) -> Option<bool> {
+        if self.has_stalled(service) {
+            return Some(false);
+        }
         if self.is_rolling(service) {
             return None;
         }
@@ -307,7 +301,7 @@ impl House {
                 .map(|tier| since + tier.share(max)),
             Phase::Fresh | Phase::Up { .. } | Phase::Down => None,
         };
-        own.into_iter().chain(common).min()
+        own.into_iter().chain(common).chain(self.trial_deadline()).min()
     }
 
     /// Takes an event; answers what is to be done, in this order.
@@ -318,13 +312,14 @@ impl House {
             (_, HouseEvent::Start) => {}
             (_, HouseEvent::Ready(id)) => self.tell(id, Event::Ready, &mut turn),
             (_, HouseEvent::Alive(id)) => self.tell(id, Event::Alive, &mut turn),
-            (_, HouseEvent::Died(id, outcome)) => self.tell(id, Event::Died(outcome), &mut turn),
+            (_, HouseEvent::Died(id, outcome)) => self.died(id, outcome, &mut turn),
             (_, HouseEvent::Tick) => self.tick(&mut turn),
             (_, HouseEvent::Stop) => self.stop(&mut turn),
             (Phase::Up { .. }, HouseEvent::StartService(name)) => self.start_service(&name, &mut turn),
             (Phase::Up { .. }, HouseEvent::StopService(name)) => self.stop_service(&name),
             (Phase::Up { .. }, HouseEvent::RestartService(name)) => self.restart_service(name),
             (Phase::Up { .. }, HouseEvent::Replace(plan, renewed)) => {
+                self.stalled.clear();
                 self.adopt(plan);
                 renewed.into_iter().for_each(|name| self.restart_service(name));
             }
@@ -365,10 +360,10 @@ impl House {
             match self.plan.get(&member.service) {
                 Some(service) if member.number <= service.instances && member.goal != Goal::Gone => {
                     // A process is watched by what it was started with; the next one by what is asked then.
-                    let (ready_max, watchdog) = (member.rules.ready_max, member.rules.watchdog);
+                    let Rules { ready_at_once, ready_max, watchdog, .. } = member.rules;
                     (member.rules, member.tier) = (service.rules.clone(), service.tier);
                     if member.instance.state().has_process() {
-                        (member.rules.ready_max, member.rules.watchdog) = (ready_max, watchdog);
+                        member.rules = Rules { ready_at_once, ready_max, watchdog, ..member.rules.clone() };
                     }
                     member.after = service.after.keys().cloned().collect();
                 }
@@ -401,6 +396,7 @@ impl House {
     }
 
     fn start_service(&mut self, name: &str, turn: &mut Turn) {
+        self.stalled.remove(name);
         for id in self.of(name) {
             if let Some(member) = self.members.get_mut(&id).filter(|member| member.goal != Goal::Gone) {
                 member.goal = Goal::Up;
@@ -412,44 +408,11 @@ impl House {
     }
 
     fn stop_service(&mut self, name: &str) {
+        self.stalled.remove(name);
         self.rolling.retain(|rolling| rolling.service != name);
         for member in self.members.values_mut().filter(|member| member.service == name && member.goal == Goal::Up) {
             member.goal = Goal::Down;
         }
-    }
-
-    fn restart_service(&mut self, name: String) {
-        self.rolling.retain(|rolling| rolling.service != name);
-        let mut rest = VecDeque::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, one)| one.service == name && one.goal != Goal::Gone) {
-            member.goal = Goal::Up;
-            rest.push_back(*id);
-        }
-        self.rolling.push(Rolling { service: name, current: None, rest });
-    }
-
-    /// One instance after the other: the next when the one before is ready. One that fails leaves the others alone.
-    fn roll(&mut self, turn: &mut Turn) {
-        let mut rolling = std::mem::take(&mut self.rolling);
-        rolling.retain_mut(|rolling| {
-            loop {
-                match rolling.current.and_then(|id| self.state(id)) {
-                    Some(State::Pending) => {
-                        let settled = |id| self.members.get(&id).is_some_and(|member| self.has_settled(member));
-                        return !rolling.current.is_some_and(settled);
-                    }
-                    Some(State::Starting { .. } | State::Stopping { .. }) => return true,
-                    Some(State::Waiting { .. } | State::Quarantined { .. } | State::Stopped | State::Failed) => {
-                        return false;
-                    }
-                    Some(State::Running { .. } | State::Completed) | None => {}
-                }
-                let Some(next) = rolling.rest.pop_front() else { return false };
-                rolling.current = Some(next);
-                self.tell(next, Event::Restart, turn);
-            }
-        });
-        self.rolling = rolling;
     }
 
     /// An essential service that has ended for good ends everything; so does the last of those that ended by
@@ -581,7 +544,15 @@ impl House {
         }
     }
 
-    fn tell(&mut self, id: Id, event: Event, turn: &mut Turn) {
+    fn died(&mut self, id: Id, outcome: Outcome, turn: &mut Turn) {
+        let trial = self.trial_of(id, turn.now);
+        self.tell(id, Event::Died(outcome), turn);
+        if let Some(service) = trial.filter(|_| self.state(id) != Some(State::Completed)) {
+            self.stall(&service);
+        }
+    }
+
+    pub(super) fn tell(&mut self, id: Id, event: Event, turn: &mut Turn) {
         if let Some(member) = self.members.get_mut(&id) {
             let event = match event {
                 // What is to end is not started again only to be ended.
@@ -604,7 +575,7 @@ impl House {
 
     /// A service that died twice is not waited for: the second time already, it waits to be started again. Nor is one
     /// that waits for what has settled in another way than it hopes.
-    fn has_settled(&self, member: &Member) -> bool {
+    pub(super) fn has_settled(&self, member: &Member) -> bool {
         let state = member.instance.state();
         match (member.tier, state) {
             (_, State::Running { .. } | State::Completed | State::Failed | State::Stopped) => true,
@@ -659,8 +630,8 @@ impl Member {
 }
 
 /// One step's time, luck, and what is to be done.
-struct Turn {
-    now: Instant,
-    jitter: Jitter,
-    actions: Vec<(Id, Action)>,
+pub(super) struct Turn {
+    pub(super) now: Instant,
+    pub(super) jitter: Jitter,
+    pub(super) actions: Vec<(Id, Action)>,
 }

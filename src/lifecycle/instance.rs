@@ -11,6 +11,9 @@ use super::restart::{Jitter, Outcome, Record, Restart, Verdict, WAIT_MAX};
 pub struct Rules {
     /// Whether and when it is started again.
     pub restart: Restart,
+    /// Whether its process is ready as soon as it runs, which says little about it.
+    #[serde(default)]
+    pub ready_at_once: bool,
     /// How long its process may take to be ready; `None` is for ever.
     pub ready_max: Option<Duration>,
     /// How long a ready process may say nothing; `None` asks for no signs of life.

@@ -7,6 +7,7 @@
 mod house;
 mod instance;
 mod restart;
+mod rolling;
 #[cfg(test)]
 mod simulation;
 mod snapshot;

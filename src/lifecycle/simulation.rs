@@ -9,6 +9,7 @@ use super::*;
 
 const STEPS: u64 = 1_000_000;
 const STOP_MAX: Duration = Duration::from_millis(8_000);
+const HEALTHY_AFTER: Duration = Duration::from_millis(1_000);
 const NAMES: [&str; 7] = ["log", "bus", "a", "b", "c", "d", "e"];
 
 /// Steele, Lea and Flood's SplitMix64: a seed gives the same run on every machine.
@@ -39,7 +40,11 @@ impl Random {
 #[derive(Debug)]
 struct Process {
     who: (String, u32),
+    since: Instant,
     ready: bool,
+    ready_at_once: bool,
+    /// It was told to end.
+    told: bool,
     /// When it obeys the order to end; `None` if it does not.
     ends_at: Option<Instant>,
     killed: bool,
@@ -57,6 +62,10 @@ struct World {
     completed: BTreeSet<(String, u32)>,
     /// When each instance was started again without an order.
     restarts: BTreeMap<Id, Vec<Instant>>,
+    /// Services that an order stopped.
+    stopped: BTreeSet<String>,
+    /// Services whose instances are to get new processes, each with the one that was told to make room last.
+    rolls: BTreeMap<String, Option<Id>>,
     stop_asked: Option<(Instant, u32)>,
 }
 
@@ -82,7 +91,7 @@ fn any_plan(random: &mut Random) -> Plan {
         let then = if random.chance(70) { Then::Quarantine(ms(10_000 + random.below(5_000))) } else { Then::Fail };
         let restart = Restart {
             when: if index < 2 { When::Always } else { random.pick(&[When::Always, When::OnFailure, When::Never]) },
-            healthy_after: ms(1_000),
+            healthy_after: HEALTHY_AFTER,
             backoff_min: ms(100),
             backoff_max: ms(1_500),
             limit: limit.filter(|_| index > 1),
@@ -90,6 +99,7 @@ fn any_plan(random: &mut Random) -> Plan {
         };
         let rules = Rules {
             restart,
+            ready_at_once: random.chance(40),
             ready_max: random.chance(50).then(|| ms(500 + random.below(2_000))),
             watchdog: random.chance(30).then(|| ms(300 + random.below(2_000))),
             stop_max: ms(50 + random.below(10_000)),
@@ -113,6 +123,8 @@ impl World {
             alive: BTreeMap::new(),
             completed: BTreeSet::new(),
             restarts: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            rolls: BTreeMap::new(),
             stop_asked: None,
         };
         world.tell(HouseEvent::Start);
@@ -131,7 +143,8 @@ impl World {
             (HouseEvent::Died(who, _), state) => {
                 *who == id && !matches!(state, State::Stopping { next: Next::Start, .. })
             }
-            (HouseEvent::Tick, State::Waiting { .. } | State::Quarantined { .. }) => true,
+            // Who is not due yet can only be started by a roll.
+            (HouseEvent::Tick, State::Waiting { until } | State::Quarantined { until }) => until <= self.now,
             _ => false,
         };
         let unordered: BTreeSet<Id> =
@@ -141,6 +154,9 @@ impl World {
             self.stop_asked = Some((since, times + 1));
         }
         let was_stopping = self.house.health() == Health::Stopping;
+        if !was_stopping {
+            self.note_order(&event);
+        }
         let condition_before = self.conditions();
         // Who hangs is told to end whoever needs it.
         let in_order = event != HouseEvent::Tick;
@@ -156,9 +172,23 @@ impl World {
                     // A death may start its successor and, by what it means to others, end everything in one step.
                     assert!(!was_stopping, "started during a stop");
                     self.check_spawn(id, &condition_before, !unordered.contains(&id));
-                    self.completed.remove(&self.who(id));
-                    let process =
-                        Process { who: self.who(id), ready: false, ends_at: None, killed: false, leaving: false };
+                    let who = self.who(id);
+                    self.completed.remove(&who);
+                    // Who is started by order may be the roll's next one, or not: nothing is known of it then.
+                    if let Some(last) = self.rolls.get_mut(&who.0).filter(|_| !unordered.contains(&id)) {
+                        last.take_if(|last| *last != id);
+                    }
+                    let ready_at_once = self.plan[&who.0].rules.ready_at_once;
+                    let process = Process {
+                        who,
+                        since: self.now,
+                        ready: false,
+                        ready_at_once,
+                        told: false,
+                        ends_at: None,
+                        killed: false,
+                        leaving: false,
+                    };
                     assert!(self.alive.insert(id, process).is_none(), "a second process beside a living one");
                     if self.random.chance(3) {
                         failed_to_start.push(id);
@@ -168,10 +198,15 @@ impl World {
                     if in_order {
                         self.check_order(id);
                     }
+                    if action == Action::Terminate
+                        && matches!(self.house.health(), Health::Starting | Health::Running | Health::Degraded)
+                    {
+                        self.check_roll(id);
+                    }
                     let obeys = self.random.chance(85);
                     let at = self.now + ms(self.random.below(300));
                     let process = self.alive.get_mut(&id).expect("a signal to nobody");
-                    process.ends_at = obeys.then_some(at);
+                    (process.told, process.ends_at) = (true, obeys.then_some(at));
                 }
                 Action::Kill => {
                     let process = self.alive.get_mut(&id).expect("a kill of nobody");
@@ -188,6 +223,18 @@ impl World {
 
     fn die(&mut self, id: Id, outcome: Outcome) {
         let process = self.alive.remove(&id).expect("it lived");
+        let name = &process.who.0;
+        let is_done = outcome == Outcome::Success
+            && self.plan.get(name).is_some_and(|service| service.rules.restart.when != When::Always);
+        let by_itself = process.ready_at_once && !process.told && !process.leaving && !is_done;
+        if by_itself && self.rolls.get(name) == Some(&Some(id)) {
+            if self.now - process.since < HEALTHY_AFTER {
+                self.rolls.remove(name);
+            } else {
+                // Whether the roll has gone on since, to one that needs no order, is not known.
+                self.rolls.insert(name.clone(), None);
+            }
+        }
         if outcome == Outcome::Success {
             self.completed.insert(process.who);
         }
@@ -243,6 +290,52 @@ impl World {
             assert!(!service.after.contains_key(&name), "{name} was told to end before {:?}", process.who);
             let tier = self.plan.get(&name).map_or(Tier::Service, |service| service.tier);
             assert!(service.tier <= tier, "{name} was told to end before {:?}", process.who);
+        }
+    }
+
+    fn note_order(&mut self, event: &HouseEvent) {
+        match event {
+            HouseEvent::StopService(name) if self.plan.contains_key(name) => {
+                self.rolls.remove(name);
+                self.stopped.insert(name.clone());
+            }
+            HouseEvent::StartService(name) => drop(self.stopped.remove(name)),
+            HouseEvent::RestartService(name) => self.begin_roll(name),
+            HouseEvent::Replace(plan, renewed) => {
+                self.rolls.retain(|name, _| plan.contains_key(name));
+                self.stopped.retain(|name| plan.contains_key(name));
+                renewed.iter().for_each(|name| self.begin_roll(name));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_roll(&mut self, name: &str) {
+        self.stopped.remove(name);
+        self.rolls.insert(name.to_owned(), None);
+    }
+
+    /// Who is ready and told to end, though it is to run, makes room for a new process; the one before it has shown
+    /// that it may.
+    fn check_roll(&mut self, id: Id) {
+        let process = &self.alive[&id];
+        let who = &process.who;
+        if !process.ready || process.leaving || self.stopped.contains(&who.0) {
+            return;
+        }
+        let last = self.rolls.get_mut(&who.0).unwrap_or_else(|| panic!("nobody ordered {who:?} to make room"));
+        let Some(before) = last.replace(id) else { return };
+        match self.alive.get(&before) {
+            Some(process) if process.leaving => {}
+            Some(process) => {
+                assert!(process.ready && !process.told, "{who:?} makes room before {:?} is ready", process.who);
+                let is_tried = !process.ready_at_once || self.now - process.since >= HEALTHY_AFTER;
+                assert!(is_tried, "{who:?} makes room before {:?} has lived", process.who);
+            }
+            None => {
+                let state = self.house.state(before);
+                assert!(matches!(state, None | Some(State::Completed)), "{who:?} makes room though {before} failed");
+            }
         }
     }
 

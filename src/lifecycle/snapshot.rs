@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::house::{Goal, House, Id, Member, Phase, Plan, Rolling, Tier};
+use super::house::{Goal, House, Id, Member, Phase, Plan, Tier};
 use super::instance::{Instance, Next, Rules, State};
 use super::restart::Record;
+use super::rolling::Rolling;
 
 /// Nanoseconds from the common instant, before it if negative; 292 years at most either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct Snapshot {
     next_id: Id,
     phase: PhaseSnapshot,
     rolling: Vec<Rolling>,
+    #[serde(default)]
+    stalled: BTreeSet<String>,
     stop_max: Duration,
     culprit: Option<Id>,
 }
@@ -101,6 +104,7 @@ impl House {
             next_id: self.next_id,
             phase,
             rolling: self.rolling.clone(),
+            stalled: self.stalled.clone(),
             stop_max: self.stop_max,
             culprit: self.culprit,
         }
@@ -120,6 +124,7 @@ impl House {
             next_id: snapshot.next_id,
             phase,
             rolling: snapshot.rolling,
+            stalled: snapshot.stalled,
             stop_max: snapshot.stop_max,
             culprit: snapshot.culprit,
             plan,

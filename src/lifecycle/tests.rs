@@ -21,6 +21,7 @@ fn rules() -> Rules {
             limit: None,
             then: Then::Quarantine(ms(60_000)),
         },
+        ready_at_once: false,
         ready_max: None,
         watchdog: None,
         stop_max: ms(20_000),
@@ -369,6 +370,64 @@ fn a_restart_that_fails_leaves_the_other_instances_alone() {
     assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
     assert_eq!(sim.dies("a/1"), NOTHING);
     assert_eq!((sim.house.is_rolling("a"), sim.state("a/2")), (false, "running"));
+}
+
+/// A service of three instances that are ready as soon as they run; a healthy life has a second.
+fn silent() -> Service {
+    Service { instances: 3, rules: Rules { ready_at_once: true, ..rules() }, ..service(&[]) }
+}
+
+#[test]
+fn where_readiness_says_nothing_the_next_instance_waits_for_a_healthy_life() {
+    let mut sim = Sim::up(plan([("a", silent())]));
+    assert_eq!(sim.after(0, HouseEvent::RestartService("a".into())), ["Terminate a/1"]);
+    assert_eq!(sim.house.deadline(), Some(sim.now + ms(20_000)));
+    sim.dies("a/1");
+    assert_eq!(sim.ready("a/1"), NOTHING);
+    assert_eq!(sim.house.deadline(), Some(sim.now + ms(999)));
+    assert_eq!(sim.tick_after(998), NOTHING);
+    assert_eq!(sim.tick_after(1), ["Terminate a/2"]);
+    sim.dies("a/2");
+    sim.ready("a/2");
+    assert_eq!(sim.tick_after(1_000), ["Terminate a/3"]);
+    sim.dies("a/3");
+    assert!(sim.house.is_rolling("a"));
+    sim.ready("a/3");
+    assert_eq!((sim.house.outcome("a"), sim.house.deadline()), (Some(true), None), "nobody waits for the last one");
+}
+
+#[test]
+fn a_new_process_that_dies_young_stops_the_roll_where_readiness_says_nothing() {
+    let mut sim = Sim::up(plan([("a", silent())]));
+    sim.after(0, HouseEvent::RestartService("a".into()));
+    sim.dies("a/1");
+    sim.ready("a/1");
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+    assert_eq!((sim.house.is_rolling("a"), sim.house.outcome("a")), (false, Some(false)));
+    sim.ready("a/1");
+    assert_eq!(sim.tick_after(60_000), NOTHING, "the others keep their processes");
+    assert_eq!(sim.after(0, HouseEvent::RestartService("a".into())), ["Terminate a/1"]);
+    assert_eq!(sim.house.outcome("a"), None, "another order, another roll");
+}
+
+#[test]
+fn a_new_process_that_cannot_be_started_stops_the_roll_at_once() {
+    let mut sim = Sim::up(plan([("a", silent())]));
+    sim.after(0, HouseEvent::RestartService("a".into()));
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"], "the old one ends by order");
+    assert!(sim.house.is_rolling("a"));
+    sim.dies("a/1");
+    assert_eq!((sim.house.is_rolling("a"), sim.state("a/2")), (false, "running"));
+}
+
+#[test]
+fn a_task_that_ends_well_lets_the_roll_go_on() {
+    let rules = Rules { ready_at_once: true, ..once() };
+    let mut sim = Sim::up(plan([("a", Service { instances: 2, rules, ..service(&[]) }), ("b", service(&[]))]));
+    sim.after(0, HouseEvent::RestartService("a".into()));
+    sim.dies("a/1");
+    sim.ready("a/1");
+    assert_eq!(sim.ends_well("a/1"), ["Terminate a/2"]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Program {
 impl Unit {
     /// Whether an instance is ready as soon as it runs.
     pub(super) fn is_ready_at_once(&self) -> bool {
-        !self.program.is_built_in() && self.ready.by == ReadyBy::Started
+        is_ready_at_once(&self.program, &self.ready)
     }
 
     /// Whether it is heard by sd_notify(3): what it says of itself is worth a socket when it is asked for.
@@ -82,6 +82,10 @@ impl Unit {
     }
 }
 
+fn is_ready_at_once(program: &Program, ready: &life::Ready) -> bool {
+    !program.is_built_in() && ready.by == ReadyBy::Started
+}
+
 /// Units by name.
 pub(super) type Units = BTreeMap<String, Unit>;
 
@@ -89,7 +93,8 @@ pub(super) type Units = BTreeMap<String, Unit>;
 pub(super) fn plan(config: &Config) -> (Units, Plan) {
     let mut units = Units::new();
     let mut plan = Plan::new();
-    let mut add = |name: &str, program, life: &Life, confine: &Confine, service| {
+    let mut add = |name: &str, program, life: &Life, confine: &Confine, (tier, instances)| {
+        let service = service(tier, instances, life, is_ready_at_once(&program, &life.ready));
         let unit = Unit {
             name: name.to_owned(),
             program,
@@ -104,19 +109,18 @@ pub(super) fn plan(config: &Config) -> (Units, Plan) {
     };
     let life = log_life();
     let program = Program::Log { settings: log_settings(&config.logs) };
-    add("log", program, &life, &Confine::default(), service(Tier::Log, 1, &life));
+    add("log", program, &life, &Confine::default(), (Tier::Log, 1));
     if let Some(Bus { requests: Some(requests), limits, .. }) = &config.bus {
         let life = bus_life(&config.supervisor, limits);
         let program = Program::Requests { settings: settings(requests, limits) };
-        add("requests", program, &life, &Confine::default(), service(Tier::Bus, 1, &life));
+        add("requests", program, &life, &Confine::default(), (Tier::Bus, 1));
     }
     for (name, configured) in &config.services {
         let program = match &configured.kind {
             ServiceKind::Worker(kind) => Program::Worker { kind: kind.clone() },
             ServiceKind::Command(words) => Program::Command { arguments: words.iter().map(OsString::from).collect() },
         };
-        let service = service(Tier::Service, configured.instances, &configured.life);
-        add(name, program, &configured.life, &configured.confine, service);
+        add(name, program, &configured.life, &configured.confine, (Tier::Service, configured.instances));
     }
     (units, plan)
 }
@@ -143,7 +147,7 @@ fn log_life() -> Life {
     Life { restart: life::Restart { backoff, limit: None, ..Default::default() }, ..Life::default() }
 }
 
-fn service(tier: Tier, instances: u32, life: &Life) -> Service {
+fn service(tier: Tier, instances: u32, life: &Life, ready_at_once: bool) -> Service {
     let ms = Duration::from_millis;
     let after = life.after.iter().map(|(name, after)| {
         let condition = match after {
@@ -170,6 +174,7 @@ fn service(tier: Tier, instances: u32, life: &Life) -> Service {
     };
     let rules = Rules {
         restart,
+        ready_at_once,
         ready_max: (life.ready.timeout_ms > 0).then(|| ms(life.ready.timeout_ms)),
         watchdog: life.watchdog.as_ref().map(|watchdog| ms(watchdog.timeout_ms)),
         stop_max: ms(life.stop.timeout_ms),
