@@ -222,6 +222,46 @@ while True: time.sleep(1000)
 }
 
 #[test]
+fn another_services_process_that_learned_the_address_cannot_make_a_service_ready() {
+    let directory = Torus::place();
+    let here = directory.display().to_string();
+    // It tells its address, and is ready by a child's word when it is let.
+    let victim = format!(
+        "import os, socket, subprocess, sys, time
+open(\"{here}/address.new\", \"w\").write(os.environ[\"NOTIFY_SOCKET\"])
+os.rename(\"{here}/address.new\", \"{here}/address\")
+while not os.path.exists(\"{here}/go\"): time.sleep(.02)
+script = \"import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \" \\
+    \"s.sendto(b'READY=1\\\\nSTATUS=own', chr(0) + os.environ['NOTIFY_SOCKET'][1:]); time.sleep(1000)\"
+subprocess.run([sys.executable, \"-c\", script])
+"
+    );
+    let liar = format!(
+        "import os, socket, time
+while not os.path.exists(\"{here}/address\"): time.sleep(.02)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+address = chr(0) + open(\"{here}/address\").read()[1:]
+s.sendto(b\"READY=1\\nSTATUS=lie\", address)
+time.sleep(1000)
+"
+    );
+    fs::write(directory.join("victim.py"), victim).unwrap();
+    fs::write(directory.join("liar.py"), liar).unwrap();
+    let configuration = format!(
+        "services: {{ victim: {{ command: [python3, {here}/victim.py], ready: notify }}, \
+         liar: {{ command: [python3, {here}/liar.py] }} }}"
+    );
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    torus.until_log("not believed: process ");
+    let status = torus.status().unwrap();
+    let victim = find(&status, "victim", 1);
+    assert_eq!((&victim["state"], victim.get("says")), (&"starting".into(), None), "log:\n{}", torus.log());
+    fs::write(torus.directory.join("go"), "").unwrap();
+    let status = torus.until("readiness", |status| status["state"] == "running");
+    assert_eq!(find(&status, "victim", 1)["says"], "own");
+}
+
+#[test]
 fn a_pipe_for_a_configuration_holds_nobody_up() {
     let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }} }}"));
     let pipe = torus.directory.join("pipe");

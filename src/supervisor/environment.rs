@@ -33,6 +33,11 @@ pub(super) fn inherited() -> Vec<(OsString, OsString)> {
     env::vars_os().filter(|(name, _)| !OWN.iter().any(|own| name == own)).collect()
 }
 
+/// The variables by which a process that lost its parent is known.
+pub(super) fn marks(service: &str, number: u32) -> [String; 2] {
+    [format!("TORUS_SERVICE={service}"), format!("TORUS_INSTANCE={number}")]
+}
+
 /// What a child is told: its name, and where the bus listens; a built-in worker, whether it must have its sandbox.
 pub(super) fn told(unit: &Unit, number: u32, listeners: &Listeners, sandbox: Sandbox) -> Vec<(OsString, OsString)> {
     let mut told = vec![pair("TORUS_SERVICE", &unit.name), pair("TORUS_INSTANCE", number.to_string())];

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::environment;
 use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
 use super::logs::Logs;
@@ -395,7 +396,7 @@ impl Supervisor {
     /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was.
     fn kill_strays_of(&self, id: Id, orphans: &[Pid]) {
         let Some(instance) = self.instances.get(&id) else { return };
-        let marks = [format!("TORUS_SERVICE={}", instance.unit.name), format!("TORUS_INSTANCE={}", instance.number)];
+        let marks = environment::marks(&instance.unit.name, instance.number);
         let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
         // One that forks and ends at once has a successor which the list does not know yet.
         let mut listed = orphans.to_vec();

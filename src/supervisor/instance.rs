@@ -207,7 +207,7 @@ impl Instance {
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
         let command = line_to_log(&given.sources, self.output.as_ref()).map_err(InstanceError::CommandSocket)?;
-        let ears = Ears::open((id, pid), given.sources, &unit, told);
+        let ears = Ears::open((id, pid), self.number, given.sources, &unit, told);
         self.process = Some(Process { pid, since: Instant::now(), ears, command });
         Ok(pid)
     }

@@ -1,5 +1,10 @@
 //! What is heard from processes, and found out about them: each word goes to the supervisor's loop with the process that
 //! it is about. A word of an earlier process is known by its process id.
+//!
+//! Who has learned the address of a service's sd_notify(3) is not believed for that. He has to be of the service's user
+//! (or ours, or root), and the service's process, a descendant of it, or an orphan that was started as it was. Of a
+//! sender who has ended by the time we look, or where /proc is not to be read, only the user is known, and is enough: a
+//! script's `systemd-notify` would not be heard else, and who can act as that user can do the service worse.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,10 +21,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::environment;
 use super::plan::Unit;
 use crate::config::life::{Probe, ReadyBy};
 use crate::lifecycle::Id;
-use crate::sys::{Pid, identity, notify};
+use crate::sys::notify::Received;
+use crate::sys::{Pid, identity, notify, tree};
 
 /// Bytes of one packet; what is longer is cut.
 const PACKET_BYTES_MAX: usize = 4096;
@@ -27,6 +34,9 @@ const PACKET_BYTES_MAX: usize = 4096;
 const SAYS_CHARS_MAX: usize = 200;
 /// Warnings of one process.
 const WARNINGS_MAX: usize = 16;
+
+/// How often it is told of one process that a stranger speaks for it; then it is passed over in silence.
+const STRANGERS_TOLD_MAX: usize = 4;
 
 /// Something about a process.
 #[derive(Debug)]
@@ -116,13 +126,8 @@ impl Drop for Ears {
 
 impl Ears {
     /// Begins to listen, and to probe if the unit asks for that.
-    pub(super) fn open(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told) -> Self {
-        Self::listen_and_probe(of, sources, unit, told, false)
-    }
-
-    /// As [`Ears::open`], to a process that others listened to before; whether it is ready is known.
-    pub(super) fn reopen(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told, is_ready: bool) -> Self {
-        Self::listen_and_probe(of, sources, unit, told, is_ready)
+    pub(super) fn open(of: (Id, Pid), number: u32, sources: Vec<Source>, unit: &Rc<Unit>, told: &Told) -> Self {
+        Self::reopen(of, number, sources, unit, told, false)
     }
 
     /// The sources that are still listened to. The numbers hold until the loop goes on.
@@ -130,13 +135,22 @@ impl Ears {
         self.0.iter().filter(|ear| !ear.task.is_finished()).filter_map(|ear| ear.hears).collect()
     }
 
-    fn listen_and_probe(of: (Id, Pid), sources: Vec<Source>, unit: &Rc<Unit>, told: &Told, is_ready: bool) -> Self {
+    /// As [`Ears::open`], to a process that others listened to before; whether it is ready is known.
+    pub(super) fn reopen(
+        of: (Id, Pid),
+        number: u32,
+        sources: Vec<Source>,
+        unit: &Rc<Unit>,
+        told: &Told,
+        is_ready: bool,
+    ) -> Self {
         let mut ears = Vec::new();
         for source in sources {
             let hears = Some(source.heard());
             let mouth = Mouth { of, told: told.clone(), warnings: 0 };
+            let marks = environment::marks(&unit.name, number);
             let task = tokio::spawn(async move {
-                if let Err(cause) = listen(source, mouth).await {
+                if let Err(cause) = listen(source, mouth, marks).await {
                     tracing::warn!(pid = %of.1, "cannot listen to the process: {cause}");
                 }
             });
@@ -192,7 +206,7 @@ impl Mouth {
     }
 }
 
-async fn listen(source: Source, mut mouth: Mouth) -> io::Result<()> {
+async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Result<()> {
     let mut packet = [0; PACKET_BYTES_MAX];
     match source {
         Source::Command(socket) => {
@@ -206,17 +220,19 @@ async fn listen(source: Source, mut mouth: Mouth) -> io::Result<()> {
         }
         Source::Inbox(inbox) => {
             let inbox = UnixDatagram::from_std(inbox)?;
-            let own = identity::effective_uid();
+            let mut strangers = 0;
             loop {
                 inbox.readable().await?;
-                let (length, uid) = match inbox.try_io(Interest::READABLE, || notify::receive(&inbox, &mut packet)) {
+                let received = match inbox.try_io(Interest::READABLE, || notify::receive(&inbox, &mut packet)) {
                     Ok(received) => received,
                     // Whatever is wrong with one datagram is its sender's: nobody may deafen us to the others.
                     Err(_) => continue,
                 };
-                // The address is no secret: only the service's own user, ours and root are heard.
-                if uid == 0 || uid == own || identity::user_of(mouth.of.1) == Some(uid) {
-                    mouth.pass_on(&packet[..length]).await;
+                if is_believed(received, mouth.of.1, &marks) {
+                    mouth.pass_on(&packet[..received.length]).await;
+                } else if strangers < STRANGERS_TOLD_MAX {
+                    strangers += 1;
+                    tracing::warn!(pid = %mouth.of.1, "not believed: process {} speaks for it", received.pid);
                 }
             }
         }
@@ -231,6 +247,13 @@ async fn listen(source: Source, mut mouth: Mouth) -> io::Result<()> {
             }
         }
     }
+}
+
+/// Whether who sent this may speak for the process.
+fn is_believed(received: Received, of: Pid, marks: &[String; 2]) -> bool {
+    let Received { pid, uid, .. } = received;
+    let is_of_its_user = uid == 0 || uid == identity::effective_uid() || identity::user_of(of) == Some(uid);
+    is_of_its_user && tree::belongs(pid, of, &marks.each_ref().map(String::as_str)).unwrap_or(true)
 }
 
 /// First asks until it is ready, then for signs of life.

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, getsockname,
     recvmsg, setsockopt, socket, socketpair, sockopt,
 };
-use nix::unistd::pipe2;
+use nix::unistd::{Pid, pipe2};
 
 /// A new pair of command sockets: ours, non-blocking, and the worker's.
 ///
@@ -40,18 +40,28 @@ pub fn inbox() -> io::Result<(UnixDatagram, String)> {
 /// Descriptors that one datagram can carry (unix(7), SCM_MAX_FD).
 const DESCRIPTORS_MAX: usize = 253;
 
-/// The next datagram of an [`inbox`], its length and its sender's user; `WouldBlock` when there is none. What is longer
-/// than the buffer is cut.
-pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
+/// A datagram that was received, and who sent it, by the kernel's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes in the buffer.
+    pub length: usize,
+    /// The sending process; 0 if it is not of our process namespace.
+    pub pid: Pid,
+    /// The user as whom it acts.
+    pub uid: u32,
+}
+
+/// The next datagram of an [`inbox`]; `WouldBlock` when there is none. What is longer than the buffer is cut.
+pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     // Room for what may come along (FDSTORE=1, BARRIER=1): it is closed, which is what a barrier waits for.
     let mut space = nix::cmsg_space!(UnixCredentials, [std::os::fd::RawFd; DESCRIPTORS_MAX]);
     let mut parts = [io::IoSliceMut::new(buffer)];
     let fd = inbox.as_fd().as_raw_fd();
     let got = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    let mut uid = None;
+    let mut sender = None;
     for message in got.cmsgs()? {
         match message {
-            ControlMessageOwned::ScmCredentials(sender) => uid = Some(sender.uid()),
+            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
             ControlMessageOwned::ScmRights(descriptors) => {
                 // SAFETY: the kernel has just made them ours, and nobody else knows of them.
                 descriptors.into_iter().for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
@@ -59,7 +69,8 @@ pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, u32)>
             _ => {}
         }
     }
-    Ok((got.bytes, uid.ok_or(io::ErrorKind::InvalidData)?))
+    let sender = sender.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Received { length: got.bytes, pid: Pid::from_raw(sender.pid()), uid: sender.uid() })
 }
 
 /// A pipe for a child's word of readiness, as s6 has it: our end, non-blocking, and the child's.

@@ -48,6 +48,35 @@ pub fn descends(process: Pid, from: Pid) -> bool {
     false
 }
 
+/// Whether a process is another one, descends from it, or is of those who lost their parent and were started with all
+/// these variables. `None` when nobody can tell: it has ended, or our namespace's /proc is not to be read.
+pub fn belongs(process: Pid, to: Pid, variables: &[&str]) -> Option<bool> {
+    if process == to {
+        return Some(true);
+    }
+    // Of somebody outside our namespace the kernel says 0.
+    if process.as_raw() <= 0 {
+        return Some(false);
+    }
+    let us = getpid();
+    fs::read_link("/proc/self").ok().filter(|own| own.as_os_str().to_str() == Some(&us.to_string()))?;
+    let mut at = process;
+    for _ in 0..WALK_MAX {
+        match stat(at) {
+            None if at == process => return None,
+            // Its children have another parent by now.
+            None => at = process,
+            Some(known) if known.parent == to => return Some(true),
+            // Who is dead shows no environment.
+            Some(known) if known.parent == us && at == process && !known.lives() => return None,
+            Some(known) if known.parent == us => return Some(has_variables(at, variables)),
+            Some(known) if known.parent.as_raw() <= 0 => return Some(false),
+            Some(known) => at = known.parent,
+        }
+    }
+    Some(false)
+}
+
 /// Whether a process was started with all these variables, `NAME=value` each.
 pub fn has_variables(process: Pid, variables: &[&str]) -> bool {
     let Ok(environment) = fs::read(format!("/proc/{process}/environ")) else { return false };
@@ -160,9 +189,15 @@ mod tests {
         assert_eq!(descendants(root), [sleeper]);
         assert!(children().contains(&root) && children_by_parent(getpid()).contains(&root));
         assert!(descends(sleeper, getpid()) && !descends(getpid(), sleeper));
+        assert_eq!(belongs(root, root, &[]), Some(true));
+        assert_eq!(belongs(sleeper, root, &[]), Some(true));
+        assert_eq!(belongs(root, sleeper, &["TREE_TEST=c"]), Some(false), "the other way round");
+        assert_eq!(belongs(root, sleeper, &["TREE_TEST=a=b"]), Some(true), "our child, with its mark");
+        assert_eq!(belongs(Pid::from_raw(0), root, &[]), Some(false), "nobody of ours");
         assert!(has_variables(sleeper, &["TREE_TEST=a=b"]) && !has_variables(sleeper, &["TREE_TEST=a"]));
         kill_all_of(root);
         shell.wait().unwrap();
+        assert_eq!(belongs(root, getpid(), &[]), None, "who is gone");
         while !is_dead(sleeper) {
             std::thread::yield_now();
         }

@@ -197,7 +197,7 @@ fn instance(
         let failed = |cause: &io::Error| tracing::error!("cannot speak to the log worker: {cause}");
         let command = line_to_log(&sources, output.as_ref()).inspect_err(failed).ok().flatten();
         let is_ready = !matches!(state, LifeState::Starting { .. });
-        let ears = Ears::reopen((id, pid), sources, &unit, told, is_ready);
+        let ears = Ears::reopen((id, pid), number, sources, &unit, told, is_ready);
         Process { pid, since: since.instant(origin), ears, command }
     });
     Ok(Instance {
