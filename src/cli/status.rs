@@ -84,9 +84,10 @@ fn remarks(services: &[ServiceStatus]) -> String {
         let name = format!("{}/{}", service.name, service.instance);
         let due = service.due_in_ms.iter().map(|ms| format!("started again in {}", duration(*ms)));
         let waits = service.waits_for.iter().map(|what| format!("waits for {what}"));
+        let old = service.old_configuration.iter().map(|why| format!("old configuration: {why}"));
         let says = service.says.iter().map(|what| format!("says: {what}"));
         let warnings = service.warnings.iter().map(|what| format!("warning: {what}"));
-        for remark in due.chain(waits).chain(says).chain(warnings) {
+        for remark in due.chain(waits).chain(old).chain(says).chain(warnings) {
             let _ = writeln!(text, "{}", escape::line(&format!("{name}: {remark}")));
         }
     }
@@ -189,6 +190,7 @@ mod tests {
             last_exit,
             due_in_ms: None,
             waits_for: None,
+            old_configuration: None,
             says: None,
             warnings: Vec::new(),
         };
@@ -257,10 +259,11 @@ mod tests {
             last_exit: Some(LastExit::NotStarted("no\rpe".into())),
             due_in_ms: Some(40_000),
             waits_for: Some("a\u{1b}b to be ready".into()),
+            old_configuration: Some("changed: what it runs".into()),
             says: Some("well\nenough".into()),
             warnings: vec!["wa\nrn".into()],
         };
-        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 5);
+        assert_eq!(remarks(std::slice::from_ref(&service)).lines().count(), 6);
         assert!(!remarks(std::slice::from_ref(&service)).contains('\u{1b}'));
         let cells = row(&service);
         assert_eq!((&*cells[0], &*cells[1]), (r"na\u{1b}me/1", r"ki\nnd"));

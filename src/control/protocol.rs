@@ -226,6 +226,9 @@ pub struct ServiceStatus {
     /// What its process says about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
+    /// What its process was started from that is no longer so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_configuration: Option<String>,
     /// What it could not be given here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -294,16 +297,6 @@ impl Command {
 }
 
 impl Change {
-    /// The service's name.
-    pub fn name(&self) -> String {
-        self.service.clone()
-    }
-
-    /// Whether processes are replaced.
-    pub fn renews(&self) -> bool {
-        self.what == What::Restart
-    }
-
     /// Whether any process comes or goes.
     pub fn moves(&self) -> bool {
         self.what != What::Nothing

@@ -99,8 +99,8 @@ pub enum HouseEvent {
     StopService(String),
     /// A service's instances are to get new processes, one after the other.
     RestartService(String),
-    /// Other services are to run; the instances of those named get new processes, one after the other.
-    Replace(Plan, BTreeSet<String>),
+    /// Other services are to run; these instances of services, by number, get new processes, one after the other.
+    Replace(Plan, BTreeMap<String, BTreeSet<u32>>),
 }
 
 /// How the house is, in a word.
@@ -284,6 +284,16 @@ impl House {
         self.plan.contains_key(service)
     }
 
+    /// Whether a service is to be down, by order.
+    pub fn is_stopped(&self, service: &str) -> bool {
+        self.members.values().any(|member| member.service == service && member.goal == Goal::Down)
+    }
+
+    /// Whether an instance is to end and to be forgotten then.
+    pub fn is_leaving(&self, id: Id) -> bool {
+        self.members.get(&id).is_none_or(|member| member.goal == Goal::Gone)
+    }
+
     /// What an instance that is pending waits for: a service's name and the condition.
     pub fn waits_for(&self, id: Id) -> Option<(&str, Condition)> {
         let member = self.members.get(&id)?;
@@ -321,7 +331,7 @@ impl House {
             (Phase::Up { .. }, HouseEvent::Replace(plan, renewed)) => {
                 self.stalled.clear();
                 self.adopt(plan);
-                renewed.into_iter().for_each(|name| self.restart_service(name));
+                renewed.into_iter().for_each(|(name, numbers)| self.renew(name, &numbers));
             }
             (
                 Phase::Fresh | Phase::Stopping { .. } | Phase::Down,
@@ -370,12 +380,13 @@ impl House {
                 Some(_) | None => member.goal = Goal::Gone,
             }
         }
-        for (name, service) in &self.plan {
+        let plan = std::mem::take(&mut self.plan);
+        for (name, service) in &plan {
             let there = |number| {
                 self.members.values().any(|one| one.service == *name && one.number == number && one.goal != Goal::Gone)
             };
             // What is stopped by order stays so, new instances included.
-            let stopped = self.members.values().any(|one| one.service == *name && one.goal == Goal::Down);
+            let stopped = self.is_stopped(name);
             let missing: Vec<u32> = (1..=service.instances).filter(|number| !there(*number)).collect();
             for number in missing {
                 let member = Member {
@@ -391,8 +402,8 @@ impl House {
                 self.next_id += 1;
             }
         }
-        let plan = &self.plan;
         self.rolling.retain(|rolling| plan.contains_key(&rolling.service));
+        self.plan = plan;
     }
 
     fn start_service(&mut self, name: &str, turn: &mut Turn) {
@@ -569,7 +580,7 @@ impl House {
         }
     }
 
-    fn of(&self, service: &str) -> Vec<Id> {
+    pub(super) fn of(&self, service: &str) -> Vec<Id> {
         self.members.iter().filter(|(_, member)| member.service == service).map(|(id, _)| *id).collect()
     }
 

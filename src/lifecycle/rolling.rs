@@ -5,7 +5,7 @@
 //! process has lived as long as its restart rule calls healthy, and a death before that stops the roll. The last one has
 //! nobody who waits for it: a roll takes no longer than it must.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -44,13 +44,40 @@ impl House {
     }
 
     pub(super) fn restart_service(&mut self, name: String) {
+        let rest = self.of(&name).into();
+        self.begin_roll(name, rest);
+    }
+
+    /// As a restart, of those instances alone, and not of a service that is stopped by order. Before them those are tried
+    /// that want a process and have none: what is wrong with them may be wrong with all.
+    pub(super) fn renew(&mut self, name: String, numbers: &BTreeSet<u32>) {
+        if self.is_stopped(&name) {
+            return;
+        }
+        let mut rest = VecDeque::new();
+        for id in self.of(&name) {
+            let member = &self.members[&id];
+            match member.instance.state() {
+                State::Waiting { .. } | State::Quarantined { .. } | State::Failed => rest.push_front(id),
+                _ if numbers.contains(&member.number) => rest.push_back(id),
+                _ => {}
+            }
+        }
+        self.begin_roll(name, rest);
+    }
+
+    fn begin_roll(&mut self, name: String, mut rest: VecDeque<Id>) {
         self.stalled.remove(&name);
         self.rolling.retain(|rolling| rolling.service != name);
-        let mut rest = VecDeque::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, one)| one.service == name && one.goal != Goal::Gone) {
-            member.goal = Goal::Up;
-            rest.push_back(*id);
-        }
+        rest.retain(|id| {
+            self.members.get_mut(id).is_some_and(|member| {
+                let stays = member.goal != Goal::Gone;
+                if stays {
+                    member.goal = Goal::Up;
+                }
+                stays
+            })
+        });
         self.rolling.push(Rolling { service: name, current: None, rest });
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 const STEPS: u64 = 1_000_000;
+const INSTANCES_MAX: u32 = 3;
 const STOP_MAX: Duration = Duration::from_millis(8_000);
 const HEALTHY_AFTER: Duration = Duration::from_millis(1_000);
 const NAMES: [&str; 7] = ["log", "bus", "a", "b", "c", "d", "e"];
@@ -52,6 +53,15 @@ struct Process {
     leaving: bool,
 }
 
+/// New processes for old ones, as the world sees them ordered.
+#[derive(Debug)]
+struct Roll {
+    /// Who may be told to make room.
+    whom: BTreeSet<u32>,
+    /// Who was told last.
+    last: Option<Id>,
+}
+
 struct World {
     random: Random,
     house: House,
@@ -64,8 +74,8 @@ struct World {
     restarts: BTreeMap<Id, Vec<Instant>>,
     /// Services that an order stopped.
     stopped: BTreeSet<String>,
-    /// Services whose instances are to get new processes, each with the one that was told to make room last.
-    rolls: BTreeMap<String, Option<Id>>,
+    /// Services whose instances are to get new processes.
+    rolls: BTreeMap<String, Roll>,
     stop_asked: Option<(Instant, u32)>,
 }
 
@@ -105,7 +115,7 @@ fn any_plan(random: &mut Random) -> Plan {
             stop_max: ms(50 + random.below(10_000)),
         };
         let tier = [Tier::Log, Tier::Bus].get(index).copied().unwrap_or(Tier::Service);
-        let instances = 1 + random.below(3) as u32;
+        let instances = 1 + random.below(INSTANCES_MAX.into()) as u32;
         plan.insert((*name).to_owned(), Service { tier, instances, after, rules, essential: random.chance(5) });
     }
     plan
@@ -175,8 +185,8 @@ impl World {
                     let who = self.who(id);
                     self.completed.remove(&who);
                     // Who is started by order may be the roll's next one, or not: nothing is known of it then.
-                    if let Some(last) = self.rolls.get_mut(&who.0).filter(|_| !unordered.contains(&id)) {
-                        last.take_if(|last| *last != id);
+                    if let Some(roll) = self.rolls.get_mut(&who.0).filter(|_| !unordered.contains(&id)) {
+                        roll.last.take_if(|last| *last != id);
                     }
                     let ready_at_once = self.plan[&who.0].rules.ready_at_once;
                     let process = Process {
@@ -227,12 +237,11 @@ impl World {
         let is_done = outcome == Outcome::Success
             && self.plan.get(name).is_some_and(|service| service.rules.restart.when != When::Always);
         let by_itself = process.ready_at_once && !process.told && !process.leaving && !is_done;
-        if by_itself && self.rolls.get(name) == Some(&Some(id)) {
+        if let Some(roll) = self.rolls.get_mut(name).filter(|roll| by_itself && roll.last == Some(id)) {
+            // Whether the roll has gone on since, to one that needs no order, is not known.
+            roll.last = None;
             if self.now - process.since < HEALTHY_AFTER {
                 self.rolls.remove(name);
-            } else {
-                // Whether the roll has gone on since, to one that needs no order, is not known.
-                self.rolls.insert(name.clone(), None);
             }
         }
         if outcome == Outcome::Success {
@@ -300,19 +309,23 @@ impl World {
                 self.stopped.insert(name.clone());
             }
             HouseEvent::StartService(name) => drop(self.stopped.remove(name)),
-            HouseEvent::RestartService(name) => self.begin_roll(name),
+            HouseEvent::RestartService(name) => self.begin_roll(name, &(1..=INSTANCES_MAX).collect()),
             HouseEvent::Replace(plan, renewed) => {
                 self.rolls.retain(|name, _| plan.contains_key(name));
                 self.stopped.retain(|name| plan.contains_key(name));
-                renewed.iter().for_each(|name| self.begin_roll(name));
+                let renewed = renewed.iter().filter(|(name, _)| !self.stopped.contains(*name)).collect::<Vec<_>>();
+                renewed.iter().for_each(|(name, numbers)| self.begin_roll(name, numbers));
             }
             _ => {}
         }
     }
 
-    fn begin_roll(&mut self, name: &str) {
+    fn begin_roll(&mut self, name: &str, numbers: &BTreeSet<u32>) {
+        // Who has no process may be tried too.
+        let lives = |number: &u32| self.alive.values().any(|process| process.who == (name.to_owned(), *number));
+        let whom = (1..=INSTANCES_MAX).filter(|number| numbers.contains(number) || !lives(number)).collect();
         self.stopped.remove(name);
-        self.rolls.insert(name.to_owned(), None);
+        self.rolls.insert(name.to_owned(), Roll { whom, last: None });
     }
 
     /// Who is ready and told to end, though it is to run, makes room for a new process; the one before it has shown
@@ -323,8 +336,9 @@ impl World {
         if !process.ready || process.leaving || self.stopped.contains(&who.0) {
             return;
         }
-        let last = self.rolls.get_mut(&who.0).unwrap_or_else(|| panic!("nobody ordered {who:?} to make room"));
-        let Some(before) = last.replace(id) else { return };
+        let roll = self.rolls.get_mut(&who.0).filter(|roll| roll.whom.contains(&who.1));
+        let roll = roll.unwrap_or_else(|| panic!("nobody ordered {who:?} to make room"));
+        let Some(before) = roll.last.replace(id) else { return };
         match self.alive.get(&before) {
             Some(process) if process.leaving => {}
             Some(process) => {
@@ -415,7 +429,9 @@ impl World {
             }
             97 if self.stop_asked.is_none() => {
                 let plan = any_plan(&mut self.random);
-                let renewed = plan.keys().filter(|_| self.random.chance(30)).cloned().collect();
+                let renewed: BTreeSet<String> = plan.keys().filter(|_| self.random.chance(30)).cloned().collect();
+                let mut some = || (1..=INSTANCES_MAX).filter(|_| self.random.chance(70)).collect();
+                let renewed = renewed.into_iter().map(|name| (name, some())).collect();
                 self.plan = plan.clone();
                 for process in self.alive.values_mut() {
                     let (name, number) = &process.who;

@@ -114,6 +114,10 @@ impl Sim {
 
 const NOTHING: [&str; 0] = [];
 
+fn renewed(name: &str, numbers: &[u32]) -> BTreeMap<String, BTreeSet<u32>> {
+    BTreeMap::from([(name.to_owned(), numbers.iter().copied().collect())])
+}
+
 #[test]
 fn the_bus_is_started_before_the_services() {
     let (_, done) = Sim::begin(plan([("a", service(&[])), ("requests", bus()), ("z", service(&[]))]));
@@ -431,6 +435,30 @@ fn a_task_that_ends_well_lets_the_roll_go_on() {
 }
 
 #[test]
+fn of_a_service_those_are_renewed_that_are_named_and_those_that_fail_are_tried_first() {
+    let all = plan([("a", Service { instances: 3, ..service(&[]) })]);
+    let mut sim = Sim::up(all.clone());
+    sim.dies("a/2");
+    sim.dies("a/2");
+    assert_eq!(sim.state("a/2"), "waiting");
+    assert_eq!(sim.after(0, HouseEvent::Replace(all.clone(), renewed("a", &[3]))), ["Spawn a/2"]);
+    assert_eq!(sim.ready("a/2"), ["Terminate a/3"]);
+    sim.dies("a/3");
+    assert_eq!(sim.ready("a/3"), NOTHING);
+    assert_eq!(sim.house.outcome("a"), Some(true));
+}
+
+#[test]
+fn what_is_stopped_by_order_stays_so_when_its_service_changes() {
+    let all = plan([("a", service(&[])), ("b", service(&[]))]);
+    let mut sim = Sim::up(all.clone());
+    sim.after(0, HouseEvent::StopService("a".into()));
+    sim.dies("a/1");
+    assert_eq!(sim.after(0, HouseEvent::Replace(all, renewed("a", &[1]))), NOTHING);
+    assert_eq!((sim.state("a/1"), sim.house.is_rolling("a")), ("stopped", false));
+}
+
+#[test]
 fn another_plan_touches_only_what_it_changes() {
     let three = plan([("a", service(&[])), ("b", service(&[])), ("c", service(&[]))]);
     let mut sim = Sim::up(three.clone());
@@ -439,12 +467,12 @@ fn another_plan_touches_only_what_it_changes() {
     other.insert("b".into(), Service { rules: once(), ..service(&[]) });
     other.get_mut("c").unwrap().instances = 2;
     other.insert("d".into(), service(&[]));
-    let done = sim.after(0, HouseEvent::Replace(other.clone(), BTreeSet::new()));
+    let done = sim.after(0, HouseEvent::Replace(other.clone(), BTreeMap::new()));
     assert_eq!(done, ["Spawn c/2", "Spawn d/1", "Terminate a/1"]);
     let a = sim.id("a/1");
     sim.dies("a/1");
     assert_eq!(sim.house.state(a), None, "it is forgotten");
-    assert_eq!(sim.after(0, HouseEvent::Replace(other, BTreeSet::from(["b".into()]))), ["Terminate b/1"]);
+    assert_eq!(sim.after(0, HouseEvent::Replace(other, renewed("b", &[1]))), ["Terminate b/1"]);
     assert_eq!(sim.dies("b/1"), ["Spawn b/1"]);
     sim.dies("b/1");
     assert_eq!(sim.state("b/1"), "failed", "by the new rules");
@@ -455,8 +483,8 @@ fn what_left_the_plan_and_came_back_waits_for_its_old_process_to_be_gone() {
     let both = plan([("a", service(&[])), ("b", service(&[]))]);
     let mut sim = Sim::up(both.clone());
     let old = sim.id("a/1");
-    sim.after(0, HouseEvent::Replace(plan([("b", service(&[]))]), BTreeSet::new()));
-    assert_eq!(sim.after(0, HouseEvent::Replace(both, BTreeSet::new())), NOTHING);
+    sim.after(0, HouseEvent::Replace(plan([("b", service(&[]))]), BTreeMap::new()));
+    assert_eq!(sim.after(0, HouseEvent::Replace(both, BTreeMap::new())), NOTHING);
     assert_eq!(sim.after(0, HouseEvent::Died(old, Outcome::Failure)), ["Spawn a/1"]);
 }
 
@@ -468,7 +496,7 @@ fn a_process_is_watched_by_what_it_was_started_with() {
     };
     let mut sim = Sim::up(watched(10_000));
     sim.now += ms(1_000);
-    assert_eq!(sim.after(0, HouseEvent::Replace(watched(500), BTreeSet::from(["a".into()]))), ["Terminate a/1"]);
+    assert_eq!(sim.after(0, HouseEvent::Replace(watched(500), renewed("a", &[1, 2]))), ["Terminate a/1"]);
     assert_eq!(sim.tick_after(0), NOTHING, "a/2 was promised ten seconds");
     sim.dies("a/1");
     assert_eq!(sim.ready("a/1"), ["Terminate a/2"]);

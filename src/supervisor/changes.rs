@@ -1,36 +1,85 @@
-//! What another configuration would change, service by service, and why. Pure.
+//! What another configuration would change, service by service and instance by instance, and why. Pure.
+//!
+//! A process is held against what it was started from, not against the configuration in force: after a roll that stopped
+//! half-way some processes live on as an older configuration started them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
 
-use super::plan::{self, Unit};
+use super::listeners::Doors;
+use super::plan::{self, Unit, Units};
 use crate::config::Config;
 use crate::control::{Change, What};
-use crate::lifecycle::Service;
+use crate::lifecycle::{Plan, Service};
 
-/// The changes from one configuration to another, in the order of names; what stays as it is is not told.
-pub(super) fn between(before: &Config, after: &Config) -> Vec<Change> {
+/// What a process was started from.
+#[derive(Clone, Debug)]
+pub(super) struct Launched {
+    pub(super) config: Rc<Config>,
+    /// Where the bus listened.
+    pub(super) doors: Doors,
+}
+
+/// How things are.
+pub(super) struct Present<'a> {
+    /// What is in force.
+    pub(super) config: &'a Rc<Config>,
+    /// Where the bus listens.
+    pub(super) doors: Doors,
+    /// Processes that are to go on: each one's service, its number, and what it was started from.
+    pub(super) living: BTreeMap<(&'a str, u32), &'a Launched>,
+    /// Services that are stopped by order.
+    pub(super) stopped: BTreeSet<&'a str>,
+}
+
+/// All that changes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Service by service, in the order of names; what stays as it is is not told.
+    pub(super) told: Vec<Change>,
+    /// The instances that get new processes.
+    pub(super) renewed: BTreeMap<String, BTreeSet<u32>>,
+}
+
+/// The changes from how things are to another configuration.
+pub(super) fn between(present: &Present<'_>, after: &Config) -> Changes {
+    let Present { config: before, doors, living, stopped } = present;
     let (old_units, old_plan) = plan::plan(before);
-    let (new_units, new_plan) = plan::plan(after);
-    // Every process is told where the bus listens.
-    let moved = doors(before) != doors(after);
-    let walled = before.supervisor.sandbox != after.supervisor.sandbox;
-    let names: BTreeSet<&String> = old_plan.keys().chain(new_plan.keys()).collect();
-    let change = |name: &&String| {
-        let name = name.as_str();
-        let both = |units: &plan::Units, services: &crate::lifecycle::Plan| {
-            Some((units.get(name)?.clone(), services.get(name)?.clone()))
-        };
-        let (what, why) = match (both(&old_units, &old_plan), both(&new_units, &new_plan)) {
+    let mut target = Target::new(before, *doors, after);
+    let now = Launched { config: (*before).clone(), doors: *doors };
+    let names: BTreeSet<String> = old_plan.keys().chain(target.plan.keys()).cloned().collect();
+    let mut changes = Changes::default();
+    for name in names {
+        let (what, why) = match (old_plan.get(&name), target.plan.get(&name).cloned()) {
             (None, Some(_)) => (What::Start, "it is new".to_owned()),
             (Some(_), None) => (What::Stop, "it is no longer there".to_owned()),
             (Some(old), Some(new)) => {
-                of_service(&old, &new, moved && new.0.program.knows_the_bus(), walled && new.0.program.is_built_in())?
+                let stay = old.instances.min(new.instances);
+                let by = |number| living.get(&(name.as_str(), number)).copied().unwrap_or(&now);
+                let (renewed, why) = target.renewed(&name, (1..=stay).map(|number| (number, by(number))));
+                let whom =
+                    if renewed.len() == stay as usize { String::new() } else { format!("{}: ", listed(&renewed)) };
+                match in_place((&old_units[&name], old), (&target.units[&name], &new)) {
+                    _ if !renewed.is_empty() && stopped.contains(name.as_str()) => {
+                        (What::Nothing, format!("{}; it is stopped", why.told()))
+                    }
+                    _ if !renewed.is_empty() => {
+                        changes.renewed.insert(name.clone(), renewed);
+                        (What::Restart, format!("{whom}{}", why.told()))
+                    }
+                    Some((What::Start, why)) if stopped.contains(name.as_str()) => {
+                        (What::Nothing, format!("{why}; it is stopped"))
+                    }
+                    Some(change) => change,
+                    None => continue,
+                }
             }
-            (None, None) => return None,
+            (None, None) => continue,
         };
-        Some(Change { service: name.to_owned(), what, why })
-    };
-    names.iter().filter_map(change).collect()
+        changes.told.push(Change { service: name, what, why });
+    }
+    changes
 }
 
 /// Where the bus listens by a configuration.
@@ -39,22 +88,121 @@ pub(super) fn doors(config: &Config) -> Option<(std::net::IpAddr, u16, u16)> {
     bus.requests.as_ref().map(|requests| (bus.bind, requests.front, requests.back))
 }
 
-fn of_service(old: &(Unit, Service), new: &(Unit, Service), moved: bool, walled: bool) -> Option<(What, String)> {
-    let mut why = Vec::new();
-    let mut note = |changed: bool, what: &str| {
-        if changed {
-            why.push(what.to_owned());
-        }
-    };
-    note(old.0.program != new.0.program, "what it runs");
-    note(old.0.confine != new.0.confine, "what it may do and have");
-    note(old.0.ready != new.0.ready, "ready");
-    note(old.0.watchdog != new.0.watchdog, "watchdog");
-    note(moved, "where the bus listens");
-    note(walled, "sandbox");
-    if !why.is_empty() {
-        return Some((What::Restart, format!("changed: {}", why.join(", "))));
+/// What processes are to be like.
+pub(super) struct Target {
+    config: Rc<Config>,
+    units: Units,
+    plan: Plan,
+    /// Where the bus will listen; a port that is still to be found is nobody's yet.
+    doors: Option<[Option<SocketAddr>; 2]>,
+    /// The units of other configurations.
+    known: Vec<(Rc<Config>, Units)>,
+}
+
+impl Target {
+    /// As a configuration has them that takes the place of the one in force, with the bus listening there.
+    fn new(before: &Config, bound: Doors, after: &Config) -> Self {
+        let doors = match doors(after) {
+            doors_after if doors_after == doors(before) => bound.map(|doors| doors.map(Some)),
+            doors_after => doors_after
+                .map(|(ip, front, back)| [front, back].map(|port| (port != 0).then(|| SocketAddr::new(ip, port)))),
+        };
+        let (units, plan) = plan::plan(after);
+        Self { config: Rc::new(after.clone()), units, plan, doors, known: Vec::new() }
     }
+
+    /// As the configuration in force has them.
+    pub(super) fn present(config: &Rc<Config>, bound: Doors) -> Self {
+        let doors = bound.map(|doors| doors.map(Some));
+        let (units, plan) = plan::plan(config);
+        Self { config: config.clone(), units, plan, doors, known: Vec::new() }
+    }
+
+    /// Which of these instances of a service have to make room, and why.
+    fn renewed<'a>(
+        &mut self,
+        name: &str,
+        launched: impl Iterator<Item = (u32, &'a Launched)>,
+    ) -> (BTreeSet<u32>, Reasons) {
+        let (mut renewed, mut why) = (BTreeSet::new(), Reasons::default());
+        for (number, launched) in launched {
+            let reasons = self.differs(name, launched);
+            if reasons.any() {
+                why = why.and(reasons);
+                renewed.insert(number);
+            }
+        }
+        (renewed, why)
+    }
+
+    /// Why a process of a service has to make room for another one.
+    pub(super) fn differs(&mut self, name: &str, launched: &Launched) -> Reasons {
+        let moved = launched.doors.map(|doors| doors.map(Some)) != self.doors;
+        let is_known = |(config, _): &&(Rc<Config>, Units)| Rc::ptr_eq(config, &launched.config);
+        if !Rc::ptr_eq(&self.config, &launched.config) && !self.known.iter().any(|known| is_known(&known)) {
+            self.known.push((launched.config.clone(), plan::plan(&launched.config).0));
+        }
+        let units = self.known.iter().find(is_known).map_or(&self.units, |(_, units)| units);
+        let (Some(old), Some(new)) = (units.get(name), self.units.get(name)) else { return Reasons::default() };
+        let walled = self.config.supervisor.sandbox != launched.config.supervisor.sandbox;
+        Reasons([
+            old.program != new.program,
+            old.confine != new.confine,
+            old.ready != new.ready,
+            old.watchdog != new.watchdog,
+            // Every process but the log's is told where the bus listens.
+            moved && new.program.knows_the_bus(),
+            walled && new.program.is_built_in(),
+        ])
+    }
+}
+
+/// What a process was started from that is no longer so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reasons([bool; REASONS.len()]);
+
+const REASONS: [&str; 6] =
+    ["what it runs", "what it may do and have", "ready", "watchdog", "where the bus listens", "sandbox"];
+
+impl Reasons {
+    /// Whether there are any.
+    pub(super) fn any(self) -> bool {
+        self.0.contains(&true)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self(std::array::from_fn(|index| self.0[index] || other.0[index]))
+    }
+
+    /// In words.
+    pub(super) fn told(self) -> String {
+        let words: Vec<&str> =
+            REASONS.into_iter().zip(self.0).filter_map(|(word, holds)| holds.then_some(word)).collect();
+        format!("changed: {}", words.join(", "))
+    }
+}
+
+/// `instance 2`, `instances 2, 4 to 7`.
+fn listed(numbers: &BTreeSet<u32>) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => runs.push((*number, *number)),
+        }
+    }
+    let run = |(first, last): &(u32, u32)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first} to {last}"),
+    };
+    let runs: Vec<String> = runs.iter().map(run).collect();
+    format!("instance{} {}", if numbers.len() == 1 { "" } else { "s" }, runs.join(", "))
+}
+
+/// What changes without any process being replaced.
+fn in_place(old: (&Unit, &Service), new: (&Unit, &Service)) -> Option<(What, String)> {
+    let mut why = Vec::new();
     let mut note = |changed: bool, what: &str| {
         if changed {
             why.push(what.to_owned());
@@ -78,10 +226,19 @@ mod tests {
     use super::*;
     use crate::config::{Origin, parse};
 
+    fn present<'a, const N: usize>(
+        config: &'a Rc<Config>,
+        doors: Doors,
+        living: [((&'a str, u32), &'a Launched); N],
+    ) -> Present<'a> {
+        Present { config, doors, living: living.into(), stopped: BTreeSet::new() }
+    }
+
     fn told(before: &str, after: &str) -> Vec<String> {
         let parsed = |text| parse(text, &Origin::Embedded).unwrap();
-        let changes = between(&parsed(before), &parsed(after));
-        changes.iter().map(|change| format!("{} {}: {}", change.what.name(), change.service, change.why)).collect()
+        let before = Rc::new(parsed(before));
+        let changes = between(&present(&before, None, []), &parsed(after));
+        changes.told.iter().map(|change| format!("{} {}: {}", change.what.name(), change.service, change.why)).collect()
     }
 
     #[test]
@@ -125,5 +282,62 @@ mod tests {
                 "restart requests: changed: what it runs, where the bus listens"
             ]
         );
+    }
+
+    const A: &str = "services: { a: { command: [cat], instances: 4 } }";
+    const OTHER_A: &str = "services: { a: { command: [cat, '-'], instances: 4 } }";
+
+    /// The changes from A to another configuration while these instances live by yet another one.
+    fn told_of(old: &[u32], by: &str, after: &str) -> Vec<String> {
+        let parsed = |text| Rc::new(parse(text, &Origin::Embedded).unwrap());
+        let [old_one, new_one] = [by, A].map(|text| Launched { config: parsed(text), doors: None });
+        let by = |number| if old.contains(&number) { &old_one } else { &new_one };
+        let living = [1, 2, 3, 4].map(|number| (("a", number), by(number)));
+        let changes = between(&present(&new_one.config, None, living), &parsed(after));
+        changes.told.iter().map(|change| format!("{} {}: {}", change.what.name(), change.service, change.why)).collect()
+    }
+
+    #[test]
+    fn a_process_is_held_against_what_it_was_started_from() {
+        assert_eq!(told_of(&[], OTHER_A, A), Vec::<String>::new());
+        assert_eq!(told_of(&[3], OTHER_A, A), ["restart a: instance 3: changed: what it runs"]);
+        assert_eq!(told_of(&[1, 3, 4], OTHER_A, A), ["restart a: instances 1, 3, 4: changed: what it runs"]);
+        assert_eq!(told_of(&[1, 2, 3, 4], OTHER_A, A), ["restart a: changed: what it runs"]);
+        // Back to what some were started from.
+        assert_eq!(told_of(&[2, 3, 4], OTHER_A, OTHER_A), ["restart a: instance 1: changed: what it runs"]);
+        assert_eq!(told_of(&[1, 2, 3, 4], OTHER_A, OTHER_A), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_stopped_stays_so_and_that_is_told() {
+        let [before, after] = [A, OTHER_A].map(|text| Rc::new(parse(text, &Origin::Embedded).unwrap()));
+        let changes = between(&Present { stopped: ["a"].into(), ..present(&before, None, []) }, &after);
+        let told = &changes.told[0];
+        assert_eq!((told.what, told.why.as_str()), (What::Nothing, "changed: what it runs; it is stopped"));
+        assert!(changes.renewed.is_empty());
+    }
+
+    #[test]
+    fn a_port_is_where_it_was_really_bound() {
+        let bus = |front| {
+            format!("bus: {{ requests: {{ front: {front}, back: 7001 }} }}\nservices: {{ a: {{ command: [cat] }} }}")
+        };
+        let parsed = |text: String| Rc::new(parse(&text, &Origin::Embedded).unwrap());
+        let doors = |port| Some([port, 7001].map(|port| SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), port)));
+        let launched = Launched { config: parsed(bus(0)), doors: doors(40_000) };
+        let why = |bound, after| {
+            let changes = between(&present(&parsed(bus(0)), bound, [(("a", 1), &launched)]), &parsed(bus(after)));
+            changes.told.into_iter().find(|change| change.service == "a").map(|change| change.why)
+        };
+        assert_eq!(why(doors(40_000), 0), None, "it stays where it is");
+        assert_eq!(why(doors(41_000), 0).as_deref(), Some("changed: where the bus listens"), "it was elsewhere since");
+        assert_eq!(why(doors(41_000), 40_000), None, "it comes back to where this one was told that it is");
+    }
+
+    #[test]
+    fn many_instances_are_listed_in_short() {
+        let numbers = |numbers: &[u32]| listed(&numbers.iter().copied().collect());
+        assert_eq!(numbers(&[7]), "instance 7");
+        assert_eq!(numbers(&[1, 2, 4, 6, 7, 8]), "instances 1, 2, 4, 6 to 8");
     }
 }

@@ -1,20 +1,23 @@
 //! What the control socket asks for, and the answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::changes::{Changes, Present, Reasons, Target};
 use super::event_loop::{Supervisor, send};
+use super::instance::Instance;
 use super::operations::Operation;
 use super::upgrade::ASK_AGAIN;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
-use crate::control::{Change, Command, Done, Plan, Reply, ServiceStatus, Status, VERSION, torus_version};
-use crate::lifecycle::{Condition, Health, HouseEvent, State};
+use crate::control::{Command, Done, Plan, Reply, ServiceStatus, Status, VERSION, torus_version};
+use crate::lifecycle::{Condition, Health, HouseEvent, Id, State};
 use crate::sys::identity;
 use crate::sys::signals::{self, Whom};
 
@@ -29,7 +32,7 @@ impl Supervisor {
             Command::Plan { file } => {
                 let planned = self.planned(file.as_deref()).map(|(_, changes)| changes);
                 let _ = reply.send(match planned {
-                    Ok(changes) => Reply::Plan(Plan { version: VERSION, changes }),
+                    Ok(changes) => Reply::Plan(Plan { version: VERSION, changes: changes.told }),
                     Err(error) => Reply::refused(error),
                 });
                 return;
@@ -116,15 +119,43 @@ impl Supervisor {
     }
 
     /// Reads a configuration and tells what it would change.
-    fn planned(&self, file: Option<&str>) -> Result<(Loaded, Vec<Change>), String> {
+    fn planned(&self, file: Option<&str>) -> Result<(Loaded, Changes), String> {
         let file = file.map(PathBuf::from).or_else(|| self.file.clone());
         // Nothing else may be waited for here: a pipe would hold PID 1 up until somebody writes to it.
         if let Some(file) = file.as_deref().filter(|file| fs::metadata(file).is_ok_and(|found| !found.is_file())) {
             return Err(format!("{} is not a regular file", file.display()));
         }
         let loaded = config::load(file.as_deref()).map_err(|error| error.to_string())?;
-        let changes = changes::between(&self.config, &loaded.config);
+        let changes = changes::between(&self.present(), &loaded.config);
         Ok((loaded, changes))
+    }
+
+    /// How things are, to be held against another configuration.
+    fn present(&self) -> Present<'_> {
+        // Who is on his way out may have a namesake that is to come.
+        let stays = |(id, _): &(&Id, &Instance)| !self.house.is_leaving(**id);
+        let living = self.instances.iter().filter(stays).filter_map(|(_, instance)| {
+            let launched = &instance.process.as_ref()?.launched;
+            Some(((instance.unit.name.as_str(), instance.number), launched))
+        });
+        Present {
+            config: &self.config,
+            doors: self.ground.listeners.doors(),
+            living: living.collect(),
+            stopped: self.units.keys().map(String::as_str).filter(|name| self.house.is_stopped(name)).collect(),
+        }
+    }
+
+    /// Takes note of the processes that the configuration in force would start as they are: what they were started from
+    /// need not be kept for them.
+    fn forget_old_configurations(&mut self) {
+        let mut target = Target::present(&self.config, self.ground.listeners.doors());
+        for instance in self.instances.values_mut() {
+            let Some(process) = &mut instance.process else { continue };
+            if !target.differs(&instance.unit.name, &process.launched).any() {
+                process.launched.config = self.config.clone();
+            }
+        }
     }
 
     /// Takes another configuration: all of it or, if anything is wrong with it, nothing.
@@ -145,19 +176,19 @@ impl Supervisor {
             self.ground.listeners = listeners;
         }
         self.ground.sandbox = config.supervisor.sandbox;
-        let renewed: BTreeSet<String> = changes.iter().filter(|change| change.renews()).map(Change::name).collect();
         let (units, plan) = plan::plan(&config);
         self.units = units;
         self.house.set_stop_max(Duration::from_millis(config.supervisor.stop_ms_max));
-        self.config = config;
+        self.config = Rc::new(config);
+        self.forget_old_configurations();
         if let Some(file) = file {
             self.file = Some(std::path::absolute(Path::new(file)).unwrap_or_else(|_| file.into()));
         }
-        for change in &changes {
+        for change in &changes.told {
             tracing::info!(service = change.service, "reload: {}: {}", change.what.name(), change.why);
         }
-        self.take(HouseEvent::Replace(plan, renewed));
-        Ok(changes.into_iter().filter(|change| change.moves()).map(|change| change.service).collect())
+        self.take(HouseEvent::Replace(plan, changes.renewed));
+        Ok(changes.told.into_iter().filter(|change| change.moves()).map(|change| change.service).collect())
     }
 
     pub(super) fn status(&self) -> Status {
@@ -184,6 +215,7 @@ impl Supervisor {
     /// Bus workers first, then by name and number.
     fn services(&self) -> Vec<ServiceStatus> {
         let mut services = Vec::new();
+        let mut target = None;
         for (id, name, number, state) in self.house.members() {
             let Some(instance) = self.instances.get(&id) else { continue };
             let waits_for = self.house.waits_for(id).map(|(name, condition)| match condition {
@@ -195,7 +227,15 @@ impl Supervisor {
                 State::Waiting { until } | State::Quarantined { until } => Some(ms_until(until)),
                 _ => None,
             };
+            let old = instance.process.as_ref().map(|process| &process.launched);
+            let old_configuration =
+                old.filter(|launched| !Rc::ptr_eq(&launched.config, &self.config)).and_then(|old| {
+                    let doors = self.ground.listeners.doors();
+                    let target = target.get_or_insert_with(|| Target::present(&self.config, doors));
+                    Some(target.differs(name, old)).filter(|why| why.any()).map(Reasons::told)
+                });
             services.push(ServiceStatus {
+                old_configuration,
                 due_in_ms,
                 name: name.to_owned(),
                 instance: number,

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,7 +42,7 @@ pub(super) type Queries = mpsc::Receiver<Query>;
 pub(super) struct Supervisor {
     pub(super) house: House,
     pub(super) units: Units,
-    pub(super) config: Config,
+    pub(super) config: Rc<Config>,
     /// The file that the configuration was read from.
     pub(super) file: Option<PathBuf>,
     pub(super) instances: BTreeMap<Id, Instance>,
@@ -66,7 +67,7 @@ impl Supervisor {
     pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground, upgrade: Upgrade) -> io::Result<Self> {
         let (units, plan) = plan::plan(&config);
         let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
-        let mut supervisor = Self::standing(house, units, config, file, ground, upgrade);
+        let mut supervisor = Self::standing(house, units, Rc::new(config), file, ground, upgrade);
         supervisor.fit_instances()?;
         Ok(supervisor)
     }
@@ -75,7 +76,7 @@ impl Supervisor {
     pub(super) fn standing(
         house: House,
         units: Units,
-        config: Config,
+        config: Rc<Config>,
         file: Option<PathBuf>,
         ground: Ground,
         upgrade: Upgrade,
@@ -106,7 +107,7 @@ impl Supervisor {
     pub(super) fn fit_instances(&mut self) -> io::Result<()> {
         let mut instances = std::mem::take(&mut self.instances);
         for (id, name, number, _) in self.house.members() {
-            let unit = self.units.get(name).cloned().map(std::rc::Rc::new);
+            let unit = self.units.get(name).cloned().map(Rc::new);
             let instance = match (instances.remove(&id), unit) {
                 (Some(mut instance), Some(unit)) => {
                     instance.unit = unit;
@@ -300,7 +301,7 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(&id) else {
             return Some(HouseEvent::Died(id, Outcome::Failure));
         };
-        match instance.start(id, &self.ground, &self.told) {
+        match instance.start(id, &self.config, &self.ground, &self.told) {
             Ok(pid) => {
                 instance.last_pid = Some(pid);
                 tracing::info!(service = instance.unit.name, instance = instance.number, %pid, "started");

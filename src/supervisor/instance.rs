@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::changes::Launched;
 use super::confine::{Outfit, OutfitError};
 use super::environment::{self, pair};
 use super::listeners::Listeners;
 use super::plan::{Program, Unit};
 use super::words::{Ears, Source, Told};
-use crate::config::Sandbox;
 use crate::config::life::ReadyBy;
+use crate::config::{Config, Sandbox};
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
@@ -88,6 +89,7 @@ impl Output {
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
+    pub(super) launched: Launched,
     pub(super) ears: Ears,
     /// Our end of the log worker's command socket, for what it is to be told.
     pub(super) command: Option<UnixDatagram>,
@@ -160,8 +162,14 @@ impl Instance {
         self.counters.iter().flat_map(|counters| counters.table.snapshot()).collect()
     }
 
-    /// Starts a process. What it says, and what is found out about it, comes by `told`.
-    pub(super) fn start(&mut self, id: Id, ground: &Ground, told: &Told) -> Result<Pid, InstanceError> {
+    /// Starts a process as the configuration in force has it. What it says, and what is found out about it, comes by `told`.
+    pub(super) fn start(
+        &mut self,
+        id: Id,
+        config: &Rc<Config>,
+        ground: &Ground,
+        told: &Told,
+    ) -> Result<Pid, InstanceError> {
         self.starts += 1;
         self.says = None;
         let unit = self.unit.clone();
@@ -208,7 +216,8 @@ impl Instance {
         self.note(confined.warnings.into_iter().chain(warnings).collect());
         let command = line_to_log(&given.sources, self.output.as_ref()).map_err(InstanceError::CommandSocket)?;
         let ears = Ears::open((id, pid), self.number, given.sources, &unit, told);
-        self.process = Some(Process { pid, since: Instant::now(), ears, command });
+        let launched = Launched { config: config.clone(), doors: ground.listeners.doors() };
+        self.process = Some(Process { pid, since: Instant::now(), launched, ears, command });
         Ok(pid)
     }
 
@@ -299,7 +308,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::config::{Bus, Config, Requests};
+    use crate::config::{Bus, Requests};
     use crate::supervisor::words::Word;
     use crate::supervisor::{listeners, plan};
     use crate::sys::wait;
@@ -336,11 +345,12 @@ mod tests {
             sandbox: Sandbox::Required,
             cgroups: Cgroups::default(),
         };
-        let mut unit = plan::plan(&Config { bus: Some(bus), ..Config::default() }).0.remove("requests").unwrap();
+        let config = Rc::new(Config { bus: Some(bus), ..Config::default() });
+        let mut unit = plan::plan(&config).0.remove("requests").unwrap();
         unit.program = Program::Requests { settings };
         let mut instance = Instance::new(Rc::new(unit), 1).unwrap();
         let (sender, mut words) = mpsc::channel(1);
-        let pid = instance.start(7, &ground, &sender).unwrap();
+        let pid = instance.start(7, &config, &ground, &sender).unwrap();
 
         let word = tokio::time::timeout(Duration::from_secs(20), words.recv()).await.unwrap();
         assert!(matches!(word, Some((7, from, Word::Says(_))) if from == pid), "{word:?}");

@@ -30,6 +30,9 @@ pub(super) struct Listeners {
     pub(super) requests: Option<RequestsListeners>,
 }
 
+/// Where the bus really listens, for clients and for back-ends; `None` without a bus.
+pub(super) type Doors = Option<[SocketAddr; 2]>;
+
 /// A port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {whom}: {cause}\nhint: {}", self.hint())]
@@ -104,6 +107,11 @@ impl Listener {
 }
 
 impl Listeners {
+    /// Where the bus really listens.
+    pub(super) fn doors(&self) -> Doors {
+        self.requests.as_ref().map(|requests| [requests.front.address, requests.back.address])
+    }
+
     /// Where the bus listens, as users read it.
     pub(super) fn endpoints(&self) -> Endpoints {
         let requests = self.requests.as_ref();

@@ -267,6 +267,33 @@ fn every_line_is_written_once_and_in_order_over_upgrades() {
 }
 
 #[test]
+fn what_a_process_was_started_from_is_known_over_upgrades() {
+    let of = |command: &str| {
+        let slow = "restart: { backoff: { ms_min: 600000, ms_max: 600000 } }";
+        format!("services: {{ a: {{ command: {command}, instances: 3, {slow} }}, b: {{ command: [sleep, '1000'] }} }}")
+    };
+    let torus = Torus::up(&of("[sleep, '1000']"));
+    torus.rewrite(&of("['false']"));
+    assert_eq!(torus.command(&["reload"]).0, Some(1));
+    let left = "restart  a  instances 2, 3: changed: what it runs\n";
+    assert_eq!(torus.command(&["plan"]).1, left);
+    let before = torus.status().unwrap();
+    for binary in [other(), Path::new(TORUS)] {
+        assert_eq!(upgrade(&torus, binary).0, Some(0), "log:\n{}", torus.log());
+        assert_eq!(torus.command(&["plan"]).1, left);
+    }
+    let old = |status: &Value| -> Vec<Value> {
+        status["services"].as_array().unwrap().iter().map(|one| one["old_configuration"].clone()).collect()
+    };
+    assert_eq!(old(&torus.status().unwrap()), old(&before));
+    assert_eq!(old(&before).iter().filter(|why| !why.is_null()).count(), 2);
+    torus.rewrite(&of("[sleep, '1001']"));
+    let (code, said) = torus.command(&["reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(torus.command(&["plan"]).1, "nothing changes\n");
+}
+
+#[test]
 fn a_death_in_the_midst_of_an_upgrade_is_not_missed() {
     let rule = "restart: { limit: none, backoff: { ms_min: 10, ms_max: 10 } }";
     let torus = Torus::up(&format!("services: {{ a: {{ command: [sleep, '1000'], {rule} }} }}"));

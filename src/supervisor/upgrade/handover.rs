@@ -4,16 +4,21 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::question::resume_arguments;
-use super::state::{InstanceState, LeavingUnit, ListenerState, OutputState, ProcessState, STATE_VERSION, State};
+use super::state::{
+    InstanceState, LaunchedState, LeavingUnit, ListenerState, OutputState, ProcessState, STATE_VERSION, State,
+};
 use super::{Binary, Client, LOG_MS_MAX};
+use crate::config::Config;
 use crate::control::torus_version;
 use crate::lifecycle::{Health, Id, Moment};
+use crate::supervisor::changes::Launched;
 use crate::supervisor::event_loop::{Queries, Signals, Supervisor};
 use crate::supervisor::instance::Instance;
 use crate::supervisor::listeners::Listener;
@@ -123,7 +128,12 @@ impl Supervisor {
         };
         let requests = self.ground.listeners.requests.as_ref();
         let requests = requests.map(|requests| [listener(&requests.front), listener(&requests.back)]);
-        let instances = self.instances.iter().map(|(id, instance)| self.write_down(*id, instance, origin, &mut kept));
+        let mut older = Vec::new();
+        let instances = self
+            .instances
+            .iter()
+            .map(|(id, instance)| self.write_down(*id, instance, origin, &mut kept, &mut older))
+            .collect();
         let state = State {
             version: STATE_VERSION,
             torus: torus_version().to_owned(),
@@ -132,6 +142,7 @@ impl Supervisor {
             inherited: self.upgrade.inherited.clone(),
             taken,
             config: self.config.to_yaml(),
+            older: older.iter().map(|config| config.to_yaml()).collect(),
             file: self.file.clone().map(Into::into),
             runtime_directory: self.upgrade.runtime_directory.clone(),
             announced: self.upgrade.announced,
@@ -141,7 +152,7 @@ impl Supervisor {
             open_files: self.ground.open_files,
             cgroups: self.ground.cgroups.record(),
             house: self.house.snapshot(origin),
-            instances: instances.collect(),
+            instances,
             requests,
             control: control.listener,
             lock: control.lock,
@@ -155,14 +166,23 @@ impl Supervisor {
         Ok((state, kept))
     }
 
-    fn write_down(&self, id: Id, instance: &Instance, origin: Instant, kept: &mut Kept) -> InstanceState {
+    /// One instance; what its process was started from is put among the older configurations, if it is one.
+    fn write_down(
+        &self,
+        id: Id,
+        instance: &Instance,
+        origin: Instant,
+        kept: &mut Kept,
+        older: &mut Vec<Rc<Config>>,
+    ) -> InstanceState {
         let unit = &instance.unit;
         let process = instance.process.as_ref().map(|process| {
             let heard = process.ears.heard();
             for source in &heard {
                 kept.keep(source.descriptor());
             }
-            ProcessState { pid: process.pid.as_raw(), since: Moment::of(process.since, origin), heard }
+            let launched = Some(self.write_launched(&process.launched, older));
+            ProcessState { pid: process.pid.as_raw(), since: Moment::of(process.since, origin), launched, heard }
         });
         let leaving = (!self.units.contains_key(&unit.name)).then(|| LeavingUnit {
             kind: unit.program.kind().to_owned(),
@@ -188,5 +208,17 @@ impl Supervisor {
             output,
             leaving,
         }
+    }
+
+    fn write_launched(&self, launched: &Launched, older: &mut Vec<Rc<Config>>) -> LaunchedState {
+        let Launched { config, doors } = launched;
+        let is_in_force = Rc::ptr_eq(config, &self.config);
+        let place = (!is_in_force).then(|| {
+            older.iter().position(|known| Rc::ptr_eq(known, config)).unwrap_or_else(|| {
+                older.push(config.clone());
+                older.len() - 1
+            })
+        });
+        LaunchedState { older: place, doors: *doors }
     }
 }

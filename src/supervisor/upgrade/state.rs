@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Config, Origin};
 use crate::control::LastExit;
 use crate::lifecycle::{House, Id, Moment, Snapshot};
+use crate::supervisor::listeners::Doors;
 use crate::supervisor::plan::{self, Units};
 use crate::supervisor::words::Heard;
 use crate::sys::cgroup::{CgroupsRecord, GroupRecord};
@@ -44,6 +46,9 @@ pub(super) struct State {
     pub(super) taken: Duration,
     /// The configuration in force, as YAML.
     pub(super) config: String,
+    /// Configurations from which processes were started that it would start in another way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) older: Vec<String>,
     /// The file that it was read from.
     pub(super) file: Option<OsString>,
     /// Where the control socket is, or would be if it had a file.
@@ -111,8 +116,20 @@ pub(super) struct OutputState {
 pub(super) struct ProcessState {
     pub(super) pid: i32,
     pub(super) since: Moment,
+    /// What it was started from; without it, what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) launched: Option<LaunchedState>,
     /// Where it speaks.
     pub(super) heard: Vec<Heard>,
+}
+
+/// What a process was started from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LaunchedState {
+    /// Which of the older configurations; without it, that in force.
+    pub(super) older: Option<usize>,
+    /// Where the bus listened, for clients and for back-ends.
+    pub(super) doors: Doors,
 }
 
 /// A unit that is no longer configured, as far as its end needs it.
@@ -128,7 +145,8 @@ pub(super) struct LeavingUnit {
 /// What a state means by this build's rules.
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) config: Config,
+    pub(super) config: Rc<Config>,
+    pub(super) older: Vec<Rc<Config>>,
     pub(super) units: Units,
     pub(super) house: House,
     /// The instant at which the state was taken.
@@ -198,14 +216,19 @@ impl State {
 
     /// What it means: the configuration is validated by this build's rules, and the house stands again.
     pub(super) fn model(&self) -> Result<Model, StateError> {
-        let config = config::parse(&self.config, &Origin::Embedded)
-            .map_err(|error| StateError::Senseless { cause: format!("the configuration in force: {error}") })?;
+        let parsed = |text: &str, which: &str| match config::parse(text, &Origin::Embedded) {
+            Ok(config) => Ok(Rc::new(config)),
+            Err(error) => Err(StateError::Senseless { cause: format!("{which}: {error}") }),
+        };
+        let config = parsed(&self.config, "the configuration in force")?;
+        let older = self.older.iter().map(|text| parsed(text, "an older configuration"));
+        let older = older.collect::<Result<_, _>>()?;
         let (units, plan) = plan::plan(&config);
         let elapsed = exec::monotonic().map_err(StateError::Read)?.saturating_sub(self.taken);
         let now = Instant::now();
         let origin = now.checked_sub(elapsed).unwrap_or(now);
         let house = House::restore(plan, self.house.clone(), origin);
-        Ok(Model { config, units, house, origin })
+        Ok(Model { config, older, units, house, origin })
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::Instant;
 use tokio::task::yield_now;
 
 use super::question::resume_arguments;
-use super::state::{InstanceState, LeavingUnit, ListenerState, Model, OutputState, ProcessState, State};
+use super::state::{InstanceState, LaunchedState, LeavingUnit, ListenerState, Model, OutputState, ProcessState, State};
 use super::{After, StateError, Upgrade, cannot_become};
 use crate::config::{Config, Confine, life};
 use crate::control::{Done, Reply, Server, VERSION, answer_adopted, torus_version};
 use crate::lifecycle::{Id, State as LifeState};
+use crate::supervisor::changes::Launched;
 use crate::supervisor::event_loop::Supervisor;
 use crate::supervisor::instance::{CountersMemory, Ground, Instance, Output, Process, line_to_log};
 use crate::supervisor::listeners::{Listener, Listeners, RequestsListeners};
@@ -103,7 +104,8 @@ impl Handover {
     }
 
     fn take_over(self) -> io::Result<(Supervisor, Server)> {
-        let Self { state, model: Model { config, units, house, origin }, installed, returned } = self;
+        let Self { state, model, installed, returned } = self;
+        let Model { config, older, units, house, origin } = model;
         let lock = state.lock.map(exec::adopt).transpose()?;
         let control = Server::adopt(&state.runtime_directory.path, exec::adopt(state.control)?, lock)?;
         let requests = match state.requests {
@@ -123,7 +125,16 @@ impl Handover {
         let asker = state.asker.and_then(|number| exec::adopt(number).ok());
         upgrade.after = Some(After { from: state.torus, returned, asker });
 
-        let mut supervisor = Supervisor::standing(house, units, config, state.file.map(PathBuf::from), ground, upgrade);
+        let doors = ground.listeners.doors();
+        let launched = |written: Option<LaunchedState>| match written {
+            Some(LaunchedState { older: place, doors }) => {
+                let config = place.and_then(|place| older.get(place)).unwrap_or(&config);
+                Launched { config: config.clone(), doors }
+            }
+            None => Launched { config: config.clone(), doors },
+        };
+        let file = state.file.map(PathBuf::from);
+        let mut supervisor = Supervisor::standing(house, units, config.clone(), file, ground, upgrade);
         supervisor.since = state.since.instant(origin);
         supervisor.orphans_reaped = state.orphans_reaped;
         if state.reload_due {
@@ -140,7 +151,8 @@ impl Handover {
             let unit = supervisor.units.get(&name).cloned();
             let unit = unit.or_else(|| written.leaving.take().map(|leaving| leaving_unit(name, leaving)));
             let Some(unit) = unit else { continue };
-            let mut instance = instance(Rc::new(unit), id, number, state, written, origin, &supervisor.told)?;
+            let mut instance =
+                instance(Rc::new(unit), (id, number, state), written, origin, &launched, &supervisor.told)?;
             if let Some(process) = &mut instance.process
                 && let Some(command) = process.command.take()
             {
@@ -160,11 +172,10 @@ fn listener(written: ListenerState) -> io::Result<Listener> {
 /// What cannot be gone on with is told and left out: the process itself lives in any case.
 fn instance(
     unit: Rc<Unit>,
-    id: Id,
-    number: u32,
-    state: LifeState,
+    (id, number, state): (Id, u32, LifeState),
     written: InstanceState,
     origin: Instant,
+    launched: &dyn Fn(Option<LaunchedState>) -> Launched,
     told: &Told,
 ) -> io::Result<Instance> {
     let counters = written.counters.and_then(|descriptor| {
@@ -186,7 +197,7 @@ fn instance(
         })
     });
     let output = output.transpose()?;
-    let process = written.process.map(|ProcessState { pid, since, heard }| {
+    let process = written.process.map(|ProcessState { pid, since, launched: by, heard }| {
         let pid = Pid::from_raw(pid);
         let sources = heard.into_iter().filter_map(|heard| {
             let adopted: io::Result<OwnedFd> = exec::adopt(heard.descriptor());
@@ -198,7 +209,7 @@ fn instance(
         let command = line_to_log(&sources, output.as_ref()).inspect_err(failed).ok().flatten();
         let is_ready = !matches!(state, LifeState::Starting { .. });
         let ears = Ears::reopen((id, pid), number, sources, &unit, told, is_ready);
-        Process { pid, since: since.instant(origin), ears, command }
+        Process { pid, since: since.instant(origin), launched: launched(by), ears, command }
     });
     Ok(Instance {
         number,
