@@ -225,6 +225,7 @@ fn show_prints_the_file_in_force_with_its_defaults() {
       burst_lines: 10000
       block_ms_max: 1000
       recent_bytes_max: 262144
+      watchdog_ms: 10000
     "#);
     assert_eq!(directory.torus(&["config", "show", "--config", "torus.yaml"]).told(), expected);
     assert_eq!(directory.torus(&["config", "show", "torus.yaml"]).told(), expected);

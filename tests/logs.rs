@@ -103,17 +103,22 @@ fn logs_shows_the_past_and_follows() {
 
 #[test]
 fn last_words_are_written_before_torus_leaves() {
-    let mut torus = Torus::up(
-        "services: { talk: { command: [sh, -c, 'trap \"echo farewell; printf cut; exit 0\" TERM; echo set; while :; do sleep 0.02; \
-         done'] } }",
-    );
-    torus.until_log("talk/1 | set");
-    torus.signal("TERM");
-    let (status, took) = torus.end();
-    assert_eq!(status.code(), Some(0));
-    let log = torus.log();
-    assert!(log.contains("talk/1 | farewell\n") && log.contains("talk/1 | cut\n"), "{log}");
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    for stopped in [false, true] {
+        let mut torus = Torus::up(
+            "services: { talk: { command: [sh, -c, 'trap \"echo farewell; printf cut; exit 0\" TERM; echo set; \
+             while :; do sleep 0.02; done'] } }",
+        );
+        torus.until_log("talk/1 | set");
+        if stopped {
+            signal("STOP", log_pid(&torus.status().unwrap()));
+        }
+        torus.signal("TERM");
+        let (status, took) = torus.end();
+        assert_eq!(status.code(), Some(0));
+        let log = torus.log();
+        assert!(log.contains("talk/1 | farewell\n") && log.contains("talk/1 | cut\n"), "{log}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
 }
 
 #[test]
@@ -123,4 +128,52 @@ fn supervisor_1078_a_service_may_open_dev_stdout() {
     );
     torus.until_log("talk/1 | one");
     torus.until_log("talk/1 | two");
+}
+
+/// Says that it has begun; told by SIGUSR1, writes more than a pipe holds; from then on says that it is still here.
+const TALK: &str = "talk: { command: [sh, -c, 'trap go=1 USR1; echo begun; while [ -z \"$go\" ]; do sleep 0.02; done; \
+                    i=0; while [ $i -lt 20000 ]; do echo line $i end; i=$((i + 1)); done; \
+                    while :; do echo still here; sleep 0.05; done'] }";
+
+#[test]
+fn a_log_worker_that_has_hung_is_replaced_and_its_successor_reads_on() {
+    let torus = Torus::up(&format!("logs: {{ rate_lines_per_s: 0, watchdog_ms: 400 }}\nservices: {{ {TALK} }}"));
+    torus.until_log("talk/1 | begun");
+    signal("STOP", log_pid(&torus.status().unwrap()));
+    assert_eq!(torus.command(&["signal", "talk", "USR1"]).0, Some(0));
+    torus.until_log("talk/1 | still here");
+    let status = torus.status().unwrap();
+    let of = |name: &str| status["services"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+    assert_eq!((&of("log")["restarts"], &of("log")["last_exit"]["signal"]), (&1.into(), &6.into()));
+    assert_eq!((&of("talk")["restarts"], &of("talk")["state"]), (&0.into(), &"running".into()));
+    let log = torus.log();
+    let lines = log.lines().filter_map(|line| line.strip_prefix("talk/1 | line ")?.strip_suffix(" end"));
+    // It had nothing in hand when it stopped.
+    assert!(lines.eq((0..20_000).map(|number| number.to_string())), "lines are missing or doubled");
+    assert_eq!(log.matches("gave no sign of life").count(), 1);
+}
+
+#[test]
+fn what_nobody_can_read_is_discarded_and_counted_until_there_is_a_log_worker_again() {
+    let directory = Torus::place();
+    let program = directory.join("torus");
+    std::fs::copy(TORUS, &program).unwrap();
+    let configuration = format!("logs: {{ rate_lines_per_s: 0 }}\nservices: {{ {TALK} }}");
+    let torus = Torus::start_program(&program, directory.clone(), &configuration, |_| {});
+    torus.until_log("talk/1 | begun");
+    let before = torus.status().unwrap();
+    assert_eq!(before["discarded_bytes"], 0);
+    std::fs::rename(&program, directory.join("gone")).unwrap();
+    signal("KILL", log_pid(&before));
+    assert_eq!(torus.command(&["signal", "talk", "USR1"]).0, Some(0));
+    torus.until("most is discarded", |status| status["discarded_bytes"].as_u64() > Some(20_000 * 10));
+    let (code, told) = torus.command(&["status"]);
+    assert!(code == Some(0) && told.contains("\ndiscarded without a log worker: "), "{told}");
+
+    std::fs::rename(directory.join("gone"), &program).unwrap();
+    torus.until_log("output is read again; ");
+    torus.until_log("talk/1 | still here");
+    let log = torus.log();
+    assert_eq!(log.matches("no log worker reads what services write").count(), 1, "{log}");
+    assert!(log.contains("service=log instance=1 cannot start: "), "{log}");
 }

@@ -336,18 +336,26 @@ fn a_hello_that_finds_no_bus_says_what_it_waits_for() {
 
 #[test]
 fn an_idle_supervisor_does_not_wake_up() {
-    let torus = Torus::up("services: { idle: { command: [sleep, '1000'] } }");
+    let service = "idle: { command: [sh, -c, 'echo up; exec sleep 1000'] }";
+    let torus = Torus::up(&format!("logs: {{ watchdog_ms: 100 }}\nservices: {{ {service} }}"));
+    torus.until_log("idle/1 | up");
     // Switches of its own accord: each time that it went to sleep again.
     let sleeps = || {
         let status = fs::read_to_string(format!("/proc/{}/status", torus.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
         line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
     };
-    // The last status client's task ends a moment after its reply.
-    std::thread::sleep(Duration::from_millis(300));
-    let before = sleeps();
-    std::thread::sleep(Duration::from_millis(1_500));
-    assert_eq!(sleeps(), before);
+    let is_at_rest = || {
+        // The last status client's task ends a moment after its reply.
+        std::thread::sleep(Duration::from_millis(300));
+        let before = sleeps();
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert_eq!(sleeps(), before);
+    };
+    is_at_rest();
+    // Whether its log worker has hung is no question while nobody has anything to say.
+    signal("STOP", pid(&torus.status().unwrap(), 1));
+    is_at_rest();
 }
 
 #[test]

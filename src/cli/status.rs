@@ -64,6 +64,9 @@ fn table(status: &Status) -> String {
     if status.orphans_reaped > 0 {
         let _ = writeln!(text, "\norphans reaped: {}", status.orphans_reaped);
     }
+    if status.discarded_bytes > 0 {
+        let _ = writeln!(text, "\ndiscarded without a log worker: {} bytes", status.discarded_bytes);
+    }
     text
 }
 
@@ -223,6 +226,7 @@ mod tests {
             ],
             counters: [("requests".into(), counters.map(|(name, value)| (name.into(), value)).into())].into(),
             orphans_reaped: 2,
+            discarded_bytes: 65_536,
         };
         insta::assert_snapshot!(table(&status), @r"
         torus degraded, version 1.2.3, pid 100, up 3 h 12 min
@@ -243,6 +247,8 @@ mod tests {
           refused    bad greeting 12
 
         orphans reaped: 2
+
+        discarded without a log worker: 65536 bytes
         ");
     }
 

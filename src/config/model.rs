@@ -233,6 +233,9 @@ pub struct Logs {
     pub block_ms_max: u64,
     /// Bytes of recent lines kept for each service; the oldest give way.
     pub recent_bytes_max: u32,
+    /// Milliseconds that the log worker may leave a pipe unread without a sign of life; 0 is for ever.
+    #[serde(default)]
+    pub watchdog_ms: u64,
 }
 
 /// What a line looks like on standard output.
@@ -269,6 +272,7 @@ impl Default for Logs {
             burst_lines: 10_000,
             block_ms_max: 1_000,
             recent_bytes_max: 256 << 10,
+            watchdog_ms: 10_000,
         }
     }
 }

@@ -267,7 +267,7 @@ fn the_logs_are_text_or_json_with_bounds() {
         (
             "rate: 1",
             "rate: no such key; known here: format, to, line_bytes_max, rate_lines_per_s, burst_lines, \
-                     recent_bytes_max, block_ms_max",
+                     recent_bytes_max, block_ms_max, watchdog_ms",
         ),
     ] {
         assert_eq!(problem(&logs(keys)), format!("torus.yaml:1: logs.{expected}"));
@@ -305,7 +305,7 @@ fn the_page_lists_every_key_with_its_default() {
     let defaults = Config { bus: Some(bus), ..Config::default() };
     let mut keys = Vec::new();
     leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
-    assert_eq!(keys.len(), 34);
+    assert_eq!(keys.len(), 35);
     for (path, default) in keys {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
         let row = row.unwrap_or_else(|| panic!("{path} has no row"));
@@ -415,15 +415,17 @@ fn any_logs() -> impl Strategy<Value = Logs> {
     let format = prop_oneof![Just(LogFormat::Text), Just(LogFormat::Json)];
     let to = prop_oneof![Just(LogTarget::Auto), Just(LogTarget::Stdout), Just(LogTarget::Journal)];
     let lines = (0..=1_000_000_000u32, 1..=1_000_000_000u32);
-    (format, to, 64..=1u32 << 20, lines, 0..=86_400_000u64, 0..=64u32 << 20).prop_map(
-        |(format, to, line_bytes_max, (rate_lines_per_s, burst_lines), block_ms_max, recent_bytes_max)| Logs {
+    let times = [0..=86_400_000u64, 0..=86_400_000];
+    (format, to, 64..=1u32 << 20, lines, times, 0..=64u32 << 20).prop_map(
+        |(format, to, line_bytes_max, (rate_lines_per_s, burst_lines), times, recent_bytes_max)| Logs {
             format,
             to,
             line_bytes_max,
             rate_lines_per_s,
             burst_lines,
-            block_ms_max,
+            block_ms_max: times[0],
             recent_bytes_max,
+            watchdog_ms: times[1],
         },
     )
 }

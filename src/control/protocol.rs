@@ -185,6 +185,9 @@ pub struct Status {
     pub counters: BTreeMap<String, BTreeMap<String, u64>>,
     /// Processes that were nobody's any more and ended in our care.
     pub orphans_reaped: u64,
+    /// Bytes that services wrote while there was no log worker for too long.
+    #[serde(default)]
+    pub discarded_bytes: u64,
 }
 
 /// Where the bus listens, as really bound.

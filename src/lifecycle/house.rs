@@ -87,6 +87,8 @@ pub enum HouseEvent {
     Ready(Id),
     /// An instance's process gave a sign of life.
     Alive(Id),
+    /// An instance's process was found to have hung.
+    Hung(Id),
     /// An instance's process ended, or could not be started.
     Died(Id, Outcome),
     /// Time has passed; see [`House::deadline`].
@@ -322,6 +324,7 @@ impl House {
             (_, HouseEvent::Start) => {}
             (_, HouseEvent::Ready(id)) => self.tell(id, Event::Ready, &mut turn),
             (_, HouseEvent::Alive(id)) => self.tell(id, Event::Alive, &mut turn),
+            (_, HouseEvent::Hung(id)) => self.tell(id, Event::Hung, &mut turn),
             (_, HouseEvent::Died(id, outcome)) => self.died(id, outcome, &mut turn),
             (_, HouseEvent::Tick) => self.tick(&mut turn),
             (_, HouseEvent::Stop) => self.stop(&mut turn),

@@ -85,6 +85,8 @@ pub enum Event {
     Ready,
     /// Its process gave a sign of life.
     Alive,
+    /// Its process was found to have hung.
+    Hung,
     /// Its process ended, or could not be started.
     Died(Outcome),
     /// Its process ended, and none is to follow.
@@ -198,7 +200,7 @@ impl Instance {
             }
             (Pending | Waiting { .. } | Quarantined { .. }, Stop) => self.rest(Stopped),
             (Pending | Waiting { .. } | Quarantined { .. }, KillAt(_)) => None,
-            (Pending | Waiting { .. } | Quarantined { .. }, Ready | Alive | Died(_) | Gone | Tick) => None,
+            (Pending | Waiting { .. } | Quarantined { .. }, Ready | Alive | Hung | Died(_) | Gone | Tick) => None,
 
             (Starting { .. } | Running { .. } | Stopping { .. }, Gone) => self.rest(Stopped),
             (Starting { since }, Ready) => self.rest(Running { since, heard: now }),
@@ -210,9 +212,10 @@ impl Instance {
             }
             (Starting { .. }, Tick) if due => self.end(Action::Terminate, Next::Judgement, rules, now),
             (Running { .. }, Tick) if due => self.end(Action::Abort, Next::Judgement, rules, now),
+            (Running { .. }, Hung) => self.end(Action::Abort, Next::Judgement, rules, now),
             (Starting { .. } | Running { .. }, Stop) => self.end(Action::Terminate, Next::Rest, rules, now),
             (Starting { .. } | Running { .. }, Restart) => self.end(Action::Terminate, Next::Start, rules, now),
-            (Starting { .. }, Start | Alive | Tick | KillAt(_)) => None,
+            (Starting { .. }, Start | Alive | Hung | Tick | KillAt(_)) => None,
             (Running { .. }, Start | Ready | Tick | KillAt(_)) => None,
 
             (Stopping { next: Next::Rest, .. }, Died(_)) => self.rest(Stopped),
@@ -228,9 +231,9 @@ impl Instance {
             (Stopping { kill_at: Some(before), next }, KillAt(at)) => {
                 self.rest(Stopping { kill_at: Some(before.min(at)), next })
             }
-            (Stopping { .. }, Start | Ready | Alive | Tick | KillAt(_)) => None,
+            (Stopping { .. }, Start | Ready | Alive | Hung | Tick | KillAt(_)) => None,
 
-            (Stopped | Completed | Failed, Ready | Alive | Died(_) | Gone | Tick | Stop | KillAt(_)) => None,
+            (Stopped | Completed | Failed, Ready | Alive | Hung | Died(_) | Gone | Tick | Stop | KillAt(_)) => None,
         }
     }
 

@@ -169,7 +169,7 @@ impl World {
         }
         let condition_before = self.conditions();
         // Who hangs is told to end whoever needs it.
-        let in_order = event != HouseEvent::Tick;
+        let in_order = !matches!(event, HouseEvent::Tick | HouseEvent::Hung(_));
         let jitter = self.random.next() as u16;
         let actions = self.house.step(event, self.now, jitter);
         if self.house.health() == Health::Stopping && !was_stopping && self.stop_asked.is_none() {
@@ -406,7 +406,8 @@ impl World {
                 let id = self.random.pick(&alive);
                 let process = self.alive.get_mut(&id).expect("it lives");
                 if process.ready {
-                    self.tell(HouseEvent::Alive(id));
+                    let hung = self.random.chance(5);
+                    self.tell(if hung { HouseEvent::Hung(id) } else { HouseEvent::Alive(id) });
                 } else {
                     process.ready = true;
                     self.tell(HouseEvent::Ready(id));

@@ -315,6 +315,18 @@ fn a_ready_process_that_says_nothing_is_aborted_then_killed_then_started_again()
 }
 
 #[test]
+fn a_process_that_was_found_to_have_hung_is_aborted_then_killed_then_started_again() {
+    let rules = Rules { stop_max: ms(50), ..rules() };
+    let mut sim = Sim::begin(plan([("hung", Service { rules, ..service(&[]) })])).0;
+    assert_eq!(sim.after(0, HouseEvent::Hung(sim.id("hung/1"))), NOTHING, "it is not ready yet");
+    sim.ready("hung/1");
+    assert_eq!(sim.after(0, HouseEvent::Hung(sim.id("hung/1"))), ["Abort hung/1"]);
+    assert_eq!(sim.after(0, HouseEvent::Hung(sim.id("hung/1"))), NOTHING, "that is known");
+    assert_eq!(sim.tick_after(50), ["Kill hung/1"]);
+    assert_eq!(sim.dies("hung/1"), ["Spawn hung/1"]);
+}
+
+#[test]
 fn an_essential_service_that_has_ended_for_good_ends_everything() {
     let essential = Service { rules: once(), essential: true, ..service(&[]) };
     let mut sim = Sim::up(plan([("main", essential), ("requests", bus()), ("side", service(&[]))]));

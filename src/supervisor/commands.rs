@@ -209,6 +209,7 @@ impl Supervisor {
             services: self.services(),
             counters,
             orphans_reaped: self.orphans_reaped,
+            discarded_bytes: self.unread.discarded_bytes,
         }
     }
 

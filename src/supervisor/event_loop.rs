@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,11 +15,12 @@ use tokio::sync::mpsc;
 use super::environment;
 use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
-use super::logs::Logs;
+use super::logs::{self, Logs};
 use super::operations::Operations;
 use super::plan::{self, Units};
 use super::probes::Probes;
 use super::stopping::Stopping;
+use super::unread::{Due, Patience, Unread};
 use super::upgrade::Upgrade;
 use super::words::{Told, Word};
 use super::{Ended, Up};
@@ -51,6 +53,7 @@ pub(super) struct Supervisor {
     pub(super) upgrade: Upgrade,
     pub(super) probes: Probes,
     pub(super) logs: Logs,
+    pub(super) unread: Unread,
     pub(super) told: Told,
     pub(super) words: mpsc::Receiver<(Id, Pid, Word)>,
     pub(super) since: Instant,
@@ -67,7 +70,7 @@ impl Supervisor {
     pub(super) fn new(config: Config, file: Option<PathBuf>, ground: Ground, upgrade: Upgrade) -> io::Result<Self> {
         let (units, plan) = plan::plan(&config);
         let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
-        let mut supervisor = Self::standing(house, units, Rc::new(config), file, ground, upgrade);
+        let mut supervisor = Self::standing(house, units, Rc::new(config), file, ground, upgrade)?;
         supervisor.fit_instances()?;
         Ok(supervisor)
     }
@@ -80,9 +83,9 @@ impl Supervisor {
         file: Option<PathBuf>,
         ground: Ground,
         upgrade: Upgrade,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (told, words) = mpsc::channel(QUEUE_MAX);
-        Self {
+        Ok(Self {
             house,
             units,
             config,
@@ -93,6 +96,7 @@ impl Supervisor {
             upgrade,
             probes: Probes::default(),
             logs: Logs::default(),
+            unread: Unread::new()?,
             told,
             words,
             since: Instant::now(),
@@ -100,7 +104,7 @@ impl Supervisor {
             hangups: Hangups::default(),
             more_dead: false,
             stopping: None,
-        }
+        })
     }
 
     /// Gives each member of the house its instance, and forgets those that left it.
@@ -118,13 +122,17 @@ impl Supervisor {
                 (None, Some(unit)) => {
                     let instance = Instance::new(unit, number)?;
                     self.logs.attach(id, &instance);
+                    instance.output.iter().for_each(|output| self.unread.add(id, output));
                     instance
                 }
                 (None, None) => continue,
             };
             self.instances.insert(id, instance);
         }
-        instances.into_keys().for_each(|id| self.logs.detach(id));
+        for (id, instance) in instances {
+            self.logs.detach(id);
+            instance.output.iter().for_each(|output| self.unread.remove(output));
+        }
         Ok(())
     }
 
@@ -169,6 +177,7 @@ impl Supervisor {
                 }
                 Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
                 Some(query) = queries.recv() => self.answer(query),
+                due = self.unread.next(Patience::of(&self.config.logs)) => self.attend(due),
                 step = self.upgrade.next() => self.go_on_with_upgrade(step, &mut signals, &mut queries).await,
                 () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
                 () = until(deadline) => self.take(HouseEvent::Tick),
@@ -223,14 +232,51 @@ impl Supervisor {
         if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
             return;
         }
+        let is_log = instance.output.is_none();
         match word {
-            Word::Ready => self.take(HouseEvent::Ready(id)),
-            Word::Alive => self.take(HouseEvent::Alive(id)),
+            Word::Ready => {
+                if is_log {
+                    self.unread.reader_came();
+                }
+                self.take(HouseEvent::Ready(id));
+            }
+            Word::Alive => {
+                if is_log {
+                    self.unread.answered();
+                }
+                self.take(HouseEvent::Alive(id));
+            }
             Word::Says(text) => instance.says = Some(text),
             // It has logged that itself.
             Word::Warns(text) => instance.warnings.push(text),
             Word::Probe(words, answer) => self.probes.begin(pid, &words, answer, &self.ground),
         }
+    }
+
+    /// Does what services that are not read make necessary.
+    fn attend(&mut self, due: Due) {
+        match due {
+            Due::Ask => self.logs.ask(),
+            Due::Hung => {
+                let log = self.instances.iter().find(|(_, instance)| instance.output.is_none());
+                if let Some(id) = log.map(|(id, _)| *id) {
+                    self.take(HouseEvent::Hung(id));
+                }
+            }
+            Due::BeginToDiscard => {
+                tracing::warn!("no log worker reads what services write: it is discarded until one does");
+                self.discard();
+            }
+            Due::Discard => self.discard(),
+        }
+    }
+
+    fn discard(&mut self) {
+        let Self { unread, instances, .. } = self;
+        unread.discard(|source| {
+            let (id, place) = logs::pipe_of(source);
+            Some(instances.get(&id)?.output.as_ref()?.readers[place].as_fd())
+        });
     }
 
     /// Gives the house an event and performs what it answers, until nothing is left to be done.
@@ -383,6 +429,7 @@ impl Supervisor {
             instance.process = None;
             if instance.output.is_none() {
                 self.logs.disconnect();
+                self.unread.reader_left();
             }
             instance.last_exit = Some(match exit {
                 wait::Exit::Code(code) => LastExit::Code(code),

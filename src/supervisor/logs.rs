@@ -58,6 +58,7 @@ enum Packet<'a> {
     Pid { source: u64, pid: i32 },
     Ended { sources: &'a [u64] },
     Detach { source: u64 },
+    Ping {},
     Follow(&'a Follow),
 }
 
@@ -139,6 +140,11 @@ impl Logs {
         (0..STREAMS.len()).for_each(|index| self.say(&Packet::Detach { source: source(id, index) }, None));
     }
 
+    /// It is to give a sign of life.
+    pub(super) fn ask(&mut self) {
+        self.say(&Packet::Ping {}, None);
+    }
+
     /// Somebody wants to read along.
     pub(super) fn follow(&mut self, follow: &Follow, reader: OwnedFd) {
         self.say(&Packet::Follow(follow), Some(reader));
@@ -170,8 +176,15 @@ impl Line {
     }
 }
 
-fn source(id: Id, stream: usize) -> u64 {
+/// The number of a pipe, by its instance and its place there.
+pub(super) fn source(id: Id, stream: usize) -> u64 {
     id * STREAMS.len() as u64 + stream as u64
+}
+
+/// Whose pipe has that number, and its place there.
+pub(super) fn pipe_of(source: u64) -> (Id, usize) {
+    let streams = STREAMS.len() as u64;
+    (source / streams, (source % streams) as usize)
 }
 
 /// Sends what is ordered, in that order, each when the worker has room for it.
@@ -187,6 +200,8 @@ async fn speak(
             Order::Say { packet, with } => send(&socket, &packet, with).await?,
             Order::End => {
                 let _ = signals::send(Whom::Group(pid), signals::SIGTERM);
+                // One that is stopped would not hear it.
+                let _ = signals::send(Whom::Group(pid), signals::SIGCONT);
             }
         }
         unsaid.send_modify(|unsaid| *unsaid = unsaid.saturating_sub(1));

@@ -19,6 +19,7 @@ mod operations;
 mod plan;
 mod probes;
 mod stopping;
+mod unread;
 mod upgrade;
 mod words;
 

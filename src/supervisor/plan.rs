@@ -144,7 +144,9 @@ fn bus_life(policy: &RestartPolicy, limits: &Limits) -> Life {
 /// The log worker comes back at once: until it does, whoever says much waits.
 fn log_life() -> Life {
     let backoff = life::Backoff { ms_min: 10, ms_max: 1_000 };
-    Life { restart: life::Restart { backoff, limit: None, ..Default::default() }, ..Life::default() }
+    // It waits for nobody before it is ready.
+    let ready = life::Ready { timeout_ms: 10_000, ..life::Ready::default() };
+    Life { ready, restart: life::Restart { backoff, limit: None, ..Default::default() }, ..Life::default() }
 }
 
 fn service(tier: Tier, instances: u32, life: &Life, ready_at_once: bool) -> Service {

@@ -212,9 +212,12 @@ async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Res
         Source::Command(socket) => {
             let socket = UnixDatagram::from_std(socket)?;
             loop {
-                match socket.recv(&mut packet).await? {
-                    0 => return Ok(()),
-                    length => mouth.pass_on(&packet[..length]).await,
+                match socket.recv(&mut packet).await {
+                    Ok(0) => return Ok(()),
+                    Ok(length) => mouth.pass_on(&packet[..length]).await,
+                    // It ended without having heard all that it was told.
+                    Err(cause) if cause.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                    Err(cause) => return Err(cause),
                 }
             }
         }

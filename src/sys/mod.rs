@@ -32,6 +32,7 @@ pub mod stop;
 pub mod terminal;
 pub mod timer;
 pub mod tree;
+pub mod tripwire;
 pub mod wait;
 pub mod wake;
 

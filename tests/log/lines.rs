@@ -147,3 +147,17 @@ fn packets_without_meaning_or_descriptor_are_refused() {
     assert_eq!(house.counter("refused"), 2);
     assert!(house.leave().success());
 }
+
+#[test]
+fn a_sign_of_life_is_given_also_while_the_output_is_stuck() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut house = House::new(json!({"block_ms_max": 86_400_000}), writer);
+    let source = house.attach("a", 1, "stdout");
+    let mut talker = house.spawn(source, &format!("exec yes {}", "x".repeat(1_000)));
+    // A megabyte waits, and nothing is read any more.
+    house.until("a full queue", |house| house.counter("bytes") > 1 << 20);
+    house.tell(&json!({"ping": {}}), &[]);
+    assert_eq!(house.hear(), "WATCHDOG=1");
+    talker.kill().unwrap();
+    talker.wait().unwrap();
+}

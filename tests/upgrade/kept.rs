@@ -362,3 +362,29 @@ fn a_service_on_its_way_out_ends_as_its_old_configuration_says() {
     assert!(!lives(pid));
     torus.until_log("exited code=0");
 }
+
+#[test]
+fn who_reads_what_services_write_is_watched_on_and_what_nobody_read_stays_counted() {
+    let directory = Torus::place();
+    let program = directory.join("torus");
+    copy(Path::new(TORUS), &program);
+    let talk = "talk: { command: [sh, -c, 'while :; do echo line; done'] }";
+    let configuration = format!("logs: {{ rate_lines_per_s: 1, watchdog_ms: 400 }}\nservices: {{ {talk} }}");
+    let torus = Torus::start_program(&program, directory, &configuration, |_| {});
+    torus.until("everything runs", |status| status["state"] == "running");
+    fs::remove_file(&program).unwrap();
+    signal("KILL", find(&torus.status().unwrap(), "log")["pid"].as_i64().unwrap());
+    torus.until("something is discarded", |status| status["discarded_bytes"].as_u64() > Some(0));
+    let before = torus.status().unwrap();
+    assert_eq!(upgrade(&torus, other()).0, Some(0), "log:\n{}", torus.log());
+    let after = torus.until("a log worker", |status| find(status, "log")["state"] == "running");
+    assert!(after["discarded_bytes"].as_u64() >= before["discarded_bytes"].as_u64());
+
+    let restarts = find(&after, "log")["restarts"].as_u64().unwrap();
+    assert_eq!(upgrade(&torus, Path::new(TORUS)).0, Some(0), "log:\n{}", torus.log());
+    signal("STOP", find(&torus.status().unwrap(), "log")["pid"].as_i64().unwrap());
+    torus.until("a successor", |status| {
+        let log = find(status, "log");
+        log["restarts"] == restarts + 1 && log["state"] == "running" && log["last_exit"]["signal"] == 6
+    });
+}

@@ -30,8 +30,9 @@ pub(super) fn logs(node: &Node, problems: &mut Problems) -> Logs {
     let recent_range = 0..=RECENT_BYTES_MAX;
     let recent_bytes_max = number("recent_bytes_max", "a number of bytes", recent_range, default.recent_bytes_max);
     let block_ms_max = milliseconds(&mut fields, "block_ms_max", 0, default.block_ms_max, problems);
+    let watchdog_ms = milliseconds(&mut fields, "watchdog_ms", 0, default.watchdog_ms, problems);
     fields.finish(problems);
-    Logs { format, to, line_bytes_max, rate_lines_per_s, burst_lines, block_ms_max, recent_bytes_max }
+    Logs { format, to, line_bytes_max, rate_lines_per_s, burst_lines, block_ms_max, recent_bytes_max, watchdog_ms }
 }
 
 /// One of a few words.

@@ -148,6 +148,7 @@ impl Supervisor {
             announced: self.upgrade.announced,
             since: Moment::of(self.since, origin),
             orphans_reaped: self.orphans_reaped,
+            discarded_bytes: self.unread.discarded_bytes,
             reload_due: self.hangups.due().is_some(),
             open_files: self.ground.open_files,
             cgroups: self.ground.cgroups.record(),

@@ -58,6 +58,9 @@ pub(super) struct State {
     /// When the first of these builds started.
     pub(super) since: Moment,
     pub(super) orphans_reaped: u64,
+    /// Bytes that services wrote and that nobody read.
+    #[serde(default)]
+    pub(super) discarded_bytes: u64,
     /// Whether a hangup asked for a reload that is still to come.
     pub(super) reload_due: bool,
     /// The limit of open files as the first build found it.

@@ -134,9 +134,10 @@ impl Handover {
             None => Launched { config: config.clone(), doors },
         };
         let file = state.file.map(PathBuf::from);
-        let mut supervisor = Supervisor::standing(house, units, config.clone(), file, ground, upgrade);
+        let mut supervisor = Supervisor::standing(house, units, config.clone(), file, ground, upgrade)?;
         supervisor.since = state.since.instant(origin);
         supervisor.orphans_reaped = state.orphans_reaped;
+        supervisor.unread.discarded_bytes = state.discarded_bytes;
         if state.reload_due {
             supervisor.hangups.note(Instant::now());
         }
@@ -157,7 +158,11 @@ impl Handover {
                 && let Some(command) = process.command.take()
             {
                 supervisor.logs.resume(process.pid, command);
+                if !matches!(state, LifeState::Starting { .. }) {
+                    supervisor.unread.reader_came();
+                }
             }
+            instance.output.iter().for_each(|output| supervisor.unread.add(id, output));
             supervisor.instances.insert(id, instance);
         }
         supervisor.fit_instances()?;

@@ -171,6 +171,8 @@ impl<'a> Collector<'a> {
             Command::Detach(Which { source }) => self.mark(source, Mark::Detach),
             Command::Ended(Ended { sources }) => sources.into_iter().for_each(|source| self.mark(source, Mark::Ended)),
             Command::Pid(NewPid { source, pid }) => self.mark(source, Mark::Pid(pid)),
+            // A supervisor that does not listen just now asks again.
+            Command::Ping {} => drop(pass::send(self.command, b"WATCHDOG=1", &[])),
             Command::Follow(follow) => {
                 let followed = descriptors.next().is_some_and(|socket| self.follow(follow, socket).is_ok());
                 add(self.outlet.counts.refused, u64::from(!followed));

@@ -19,6 +19,8 @@ pub(super) enum Command {
     Ended(Ended),
     /// The source has a new process.
     Pid(NewPid),
+    /// Is to be answered by a sign of life.
+    Ping {},
     /// Somebody wants to read lines; a connected stream socket comes with the packet.
     Follow(Follow),
 }
