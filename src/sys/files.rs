@@ -38,10 +38,24 @@ pub fn sealed(path: &Path, name: &str) -> io::Result<OwnedFd> {
 
 /// Bytes in memory that nobody can change, at their beginning.
 pub fn sealed_memory(content: &[u8], name: &str) -> io::Result<OwnedFd> {
-    let mut memory = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
-    memory.write_all(content)?;
+    let mut memory = memory(content, name)?;
     memory.rewind()?;
     memory.set_permissions(Permissions::from_mode(0o444))?;
+    seal(memory)
+}
+
+/// As [`sealed_memory`], but at their end, and for who is given the descriptor alone.
+pub fn sealed_message(content: &[u8], name: &str) -> io::Result<OwnedFd> {
+    seal(memory(content, name)?)
+}
+
+fn memory(content: &[u8], name: &str) -> io::Result<File> {
+    let mut memory = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    memory.write_all(content)?;
+    Ok(memory)
+}
+
+fn seal(memory: File) -> io::Result<OwnedFd> {
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(memory.into())

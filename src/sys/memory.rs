@@ -12,17 +12,33 @@ use nix::libc;
 /// Unmaps the pages of files that are mapped, not writable and as they are in the file: code and constants. What is
 /// needed again comes back from the page cache, at the price of a page fault. What the heap has free goes back too.
 pub fn let_go_of_start() -> io::Result<()> {
-    for (start, length) in unchanged(BufReader::new(File::open("/proc/self/smaps")?))? {
-        // SAFETY: the mapping is private to us, of a file, and holds no page that differs from that file. So every
-        // byte reads as before.
-        Errno::result(unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) })?;
+    Mappings::open()?.let_go()
+}
+
+/// What this process has mapped, told when it is read: for who has no files to open by then.
+#[derive(Debug)]
+pub struct Mappings(File);
+
+impl Mappings {
+    /// Opens it.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(File::open("/proc/self/smaps")?))
     }
-    // SAFETY: it gives back what nobody has.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0);
+
+    /// As [`let_go_of_start`].
+    pub fn let_go(self) -> io::Result<()> {
+        for (start, length) in unchanged(BufReader::new(self.0))? {
+            // SAFETY: the mapping is private to us, of a file, and holds no page that differs from that file. So every
+            // byte reads as before.
+            Errno::result(unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) })?;
+        }
+        // SAFETY: it gives back what nobody has.
+        #[cfg(target_env = "gnu")]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Start and length of the mappings of files that nobody may write and nobody has changed, from the text of smaps

@@ -20,9 +20,12 @@ pub fn output(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-/// Has reads of this end return at once, for everyone who holds it.
+/// Has reads of this end return at once, for everyone who holds it. Where they do already nothing is changed.
 pub fn do_not_wait(reader: impl AsFd) -> io::Result<()> {
-    fcntl(&reader, FcntlArg::F_SETFL(flags(&reader)? | OFlag::O_NONBLOCK))?;
+    let flags = flags(&reader)?;
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(&reader, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
     Ok(())
 }
 

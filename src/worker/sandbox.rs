@@ -9,16 +9,27 @@ use crate::sys::sandbox::{self, Profile};
 
 /// Shuts this process in. It comes after everything that is to be opened, and before the first byte of a peer.
 pub(super) fn enter(kind: Kind, profile: Profile<'_>, command: &CommandSocket) -> Result<(), WorkerError> {
+    enter_with(kind, profile, command, || ())
+}
+
+/// As [`enter`], with what `start` starts on the way: threads, which there are none to be had of inside.
+pub(super) fn enter_with<T>(
+    kind: Kind,
+    profile: Profile<'_>,
+    command: &CommandSocket,
+    start: impl FnOnce() -> T,
+) -> Result<T, WorkerError> {
     let policy = policy(kind)?;
-    let missing = sandbox::enter(profile);
-    match policy {
-        Sandbox::Required if !missing.is_empty() => Err(WorkerError::Sandbox { kind, missing: joined(missing) }),
-        Sandbox::Required | Sandbox::BestEffort => missing.into_iter().try_for_each(|missing| {
-            tracing::warn!(worker = %kind, "the sandbox is not whole: {missing}");
-            let warning = format!("the sandbox is not whole: {missing}");
-            command.warn(&warning).map_err(system("warn its supervisor"))
-        }),
+    let (started, missing) = sandbox::enter_with(profile, start);
+    if policy == Sandbox::Required && !missing.is_empty() {
+        return Err(WorkerError::Sandbox { kind, missing: joined(missing) });
     }
+    for missing in missing {
+        tracing::warn!(worker = %kind, "the sandbox is not whole: {missing}");
+        let warning = format!("the sandbox is not whole: {missing}");
+        command.warn(&warning).map_err(system("warn its supervisor"))?;
+    }
+    Ok(started)
 }
 
 fn policy(kind: Kind) -> Result<Sandbox, WorkerError> {

@@ -1,15 +1,18 @@
 //! Standard output, whatever it is: a file, a pipe, a socket, a terminal; one that is stuck, one that is gone.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{Read, Seek, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use torus::sys::pipe;
+use torus::sys::{pass, pipe};
 
 use crate::house::{House, drain, lines, read_all};
+use crate::support::PATIENCE;
+use crate::support::inits::fresh_pids;
 
 const LINES: &str = "exec seq 1 20000";
 
@@ -141,4 +144,68 @@ fn without_a_journal_lines_go_to_standard_output() {
     assert!(house.terminate().success());
     let expected: &[u8] = if journal_is_here { b"" } else { b"a/1 | where am I\n" };
     assert_eq!(reader.join().unwrap(), expected);
+}
+
+#[test]
+fn lines_of_any_length_reach_the_journal_and_standard_output_when_it_is_gone() {
+    let journal = directory_of_a_journal();
+    fs::create_dir_all(&journal).unwrap();
+    let receiver = UnixDatagram::bind(journal.join("socket")).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let (stdout, reader) = read_all();
+    let other = json!({"to": "journal", "line_bytes_max": 1 << 20});
+    let mut house = House::with(other, stdout, |command| {
+        let begin = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
+                     mount --bind \"$JOURNAL\" /run/systemd/journal && exec \"$TORUS\" worker log";
+        command.env("RUN", format!("{} sh -c '{begin}'", fresh_pids().join(" ")));
+        command.env("JOURNAL", directory_of_a_journal()).env("TORUS_SANDBOX", "required");
+    });
+    let source = house.attach("a", 1, "stdout");
+    let long = "x".repeat(1_000_000);
+    for line in ["short", &long] {
+        house.writer(source).write_all(format!("{line}\n").as_bytes()).unwrap();
+        let entry = entry_of(&receiver);
+        assert!(entry.contains(&format!("MESSAGE={line}\n")) && entry.contains("SYSLOG_IDENTIFIER=a\n"), "{entry}");
+    }
+    assert_eq!(house.counter("journal.refused"), 0);
+
+    drop(receiver);
+    house.writer(source).write_all(b"and on\n").unwrap();
+    house.until("a refusal", |house| house.counter("journal.refused") == 1);
+    let again = journal.join("again");
+    let receiver = UnixDatagram::bind(&again).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    fs::rename(again, journal.join("socket")).unwrap();
+    house.writer(source).write_all(b"it is back\n").unwrap();
+    assert!(entry_of(&receiver).contains("MESSAGE=it is back\n"));
+    assert!(house.leave().success());
+    assert_eq!(reader.join().unwrap(), b"a | and on\n");
+    fs::remove_dir_all(journal).unwrap();
+}
+
+fn directory_of_a_journal() -> PathBuf {
+    std::env::temp_dir().join(format!("torus-journal-{}", std::process::id()))
+}
+
+/// The next entry, whether it comes in a packet or in a file.
+fn entry_of(journal: &UnixDatagram) -> String {
+    let begin = Instant::now();
+    let mut packet = vec![0; 1 << 20];
+    loop {
+        match pass::receive(journal, &mut packet) {
+            Ok(pass::Received::Packet { length, descriptors }) => {
+                let Some(memory) = descriptors.into_iter().next() else {
+                    return String::from_utf8(packet[..length].to_vec()).unwrap();
+                };
+                let mut memory = File::from(memory);
+                memory.rewind().unwrap();
+                let mut entry = String::new();
+                memory.read_to_string(&mut entry).unwrap();
+                return entry;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+        assert!(begin.elapsed() < PATIENCE, "no entry came");
+    }
 }

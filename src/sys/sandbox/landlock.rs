@@ -53,7 +53,7 @@ pub(super) fn enter(profile: Profile<'_>) -> Result<u32, LandlockError> {
 /// Every right that the kernel knows needs a rule from here on, and there is none but for the bus's ports.
 fn restrict(profile: Profile<'_>) -> Result<LandlockStatus, RulesetError> {
     let ports = match profile {
-        Profile::Bus => &[],
+        Profile::Bus | Profile::Log { .. } => &[],
         Profile::BackEnd { bus } => bus,
     };
     let rules = Ruleset::default()

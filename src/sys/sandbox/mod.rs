@@ -24,6 +24,11 @@ pub enum Profile<'a> {
         /// The ports where the bus may be.
         bus: &'a [u16],
     },
+    /// It reads and writes what it holds, and is given more: the log worker.
+    Log {
+        /// Whether it sends to the journal, from a socket that it has.
+        journal: bool,
+    },
 }
 
 /// A part of the sandbox that cannot be had here, with what that leaves open.
@@ -48,6 +53,12 @@ pub enum Missing {
 /// A part counts as missing when its effect is. So a bus worker does not miss a Landlock that knows nothing of ports:
 /// its filter has no call that takes one.
 pub fn enter(profile: Profile<'_>) -> Vec<Missing> {
+    enter_with(profile, || ()).1
+}
+
+/// As [`enter`], with what `start` starts on the way: threads, which the filter would not let start. It must return when
+/// they run, for the same reason. Landlock is one thread's and of those that come after it; the filter is all threads'.
+pub fn enter_with<T>(profile: Profile<'_>, start: impl FnOnce() -> T) -> (T, Vec<Missing>) {
     let mut missing = Vec::new();
     // The filter comes last: it has no room for Landlock's own calls.
     match (landlock::enter(profile), profile) {
@@ -57,8 +68,9 @@ pub fn enter(profile: Profile<'_>) -> Vec<Missing> {
         (Ok(_), _) => {}
         (Err(error), _) => missing.push(error.into()),
     }
+    let started = start();
     if let Err(error) = seccomp::enter(profile) {
         missing.push(error.into());
     }
-    missing
+    (started, missing)
 }

@@ -93,6 +93,21 @@ const ALLOWED_BUS: &[c_long] = &[
 /// What a back-end does beside.
 const ALLOWED_BACK_END: &[c_long] = &[libc::SYS_socket, libc::SYS_connect];
 
+/// What the log worker does beside. Descriptors come with packets, and who follows is asked what it is.
+const ALLOWED_LOG: &[c_long] = &[
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    libc::SYS_timerfd_settime,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_getsockname,
+];
+
+/// What it does for the journal: an entry that is too large for a packet goes there as a file in memory.
+const ALLOWED_JOURNAL: &[c_long] = &[libc::SYS_memfd_create];
+
 /// The calls that install a filter. The last filter takes them back.
 const INSTALLING: [c_long; 2] = [libc::SYS_prctl, libc::SYS_seccomp];
 
@@ -224,7 +239,7 @@ const FLAGRANT: &[c_long] = &[
 ];
 
 /// What is flagrant in who never connects.
-const FLAGRANT_BUS: &[c_long] = &[libc::SYS_socket, libc::SYS_connect];
+const FLAGRANT_NEVER_CONNECTS: &[c_long] = &[libc::SYS_socket, libc::SYS_connect];
 
 /// Calls with the arguments that a rule of theirs catches; without a rule, all.
 type Calls = Vec<(c_long, Vec<SeccompRule>)>;
@@ -252,35 +267,46 @@ impl Profile<'_> {
         let own = match self {
             Self::Bus => ALLOWED_BUS,
             Self::BackEnd { .. } => ALLOWED_BACK_END,
+            Self::Log { .. } => ALLOWED_LOG,
         };
-        all([ALLOWED, own, &INSTALLING])
+        all([ALLOWED, own, self.allowed_journal(), &INSTALLING])
+    }
+
+    fn allowed_journal(self) -> &'static [c_long] {
+        match self {
+            Self::Log { journal: true } => ALLOWED_JOURNAL,
+            Self::Log { journal: false } | Self::Bus | Self::BackEnd { .. } => &[],
+        }
     }
 
     fn flagrant(self) -> Calls {
         let own = match self {
-            Self::Bus => FLAGRANT_BUS,
+            Self::Bus | Self::Log { .. } => FLAGRANT_NEVER_CONNECTS,
             Self::BackEnd { .. } => &[],
         };
-        all([FLAGRANT, own, &[]])
+        all([FLAGRANT, own])
     }
 
     fn refused(self) -> Result<Calls, BackendError> {
         let mut calls = all([REFUSED, REFUSED_OLDER, &INSTALLING]);
-        calls.extend(refused_by_argument()?);
+        calls.retain(|(call, _)| !self.allowed_journal().contains(call));
+        // A file in memory for the journal is sealed.
+        let seal: &[i32] = if self.allowed_journal().is_empty() { &[] } else { &[libc::F_ADD_SEALS] };
+        calls.extend(refused_by_argument(seal)?);
         match self {
-            Self::Bus => {}
+            Self::Bus | Self::Log { .. } => {}
             Self::BackEnd { .. } => calls.extend(refused_connections()?),
         }
         Ok(calls)
     }
 }
 
-fn all(lists: [&[c_long]; 3]) -> Calls {
+fn all<const LISTS: usize>(lists: [&[c_long]; LISTS]) -> Calls {
     lists.concat().into_iter().map(|call| (call, Vec::new())).collect()
 }
 
-/// Allowed calls that have another use. Each is rare.
-fn refused_by_argument() -> Result<Calls, BackendError> {
+/// Allowed calls that have another use. Each is rare. Beside the bare questions, `fcntl` may do what is told.
+fn refused_by_argument(fcntl: &[i32]) -> Result<Calls, BackendError> {
     let this_process = u64::from(std::process::id());
     let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
     Ok(vec![
@@ -289,7 +315,7 @@ fn refused_by_argument() -> Result<Calls, BackendError> {
         (libc::SYS_mmap, vec![rule(&[(2, executable.clone(), libc::PROT_EXEC as u64)])?]),
         (libc::SYS_mprotect, vec![rule(&[(2, executable, libc::PROT_EXEC as u64)])?]),
         // F_SETOWN would have the kernel signal others; TIOCSTI would type into the terminal of whoever started us.
-        (libc::SYS_fcntl, vec![none_of(1, &[libc::F_GETFD, libc::F_GETFL])?]),
+        (libc::SYS_fcntl, vec![none_of(1, &[&[libc::F_GETFD, libc::F_GETFL], fcntl].concat())?]),
         (libc::SYS_ioctl, vec![none_of(1, &[libc::FIONBIO as i32])?]),
     ])
 }

@@ -12,6 +12,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::ptr::null;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -34,6 +35,8 @@ enum Met {
     Refused(Errno),
     Killed(i32),
 }
+
+const FILE_IN_MEMORY: &str = "make a file in memory";
 
 const KILLED: Met = Met::Killed(libc::SIGSYS);
 const EPERM: Met = Met::Refused(Errno::EPERM);
@@ -59,7 +62,7 @@ struct Attempt {
 }
 
 macro_rules! attempts {
-    ($($name:literal, $bus:expr, $back_end:expr, |$around:pat_param| $call:expr;)*) => {
+    ($($name:expr, $bus:expr, $back_end:expr, |$around:pat_param| $call:expr;)*) => {
         [$(Attempt { name: $name, meets: [$bus.into(), $back_end.into()], run: |$around| $call }),*]
     };
 }
@@ -125,7 +128,7 @@ fn attempts() -> Vec<Attempt> {
         "read a file", EPERM, EPERM, |_| call!(SYS_openat, HERE, c"/etc/passwd".as_ptr(), libc::O_RDONLY);
         "write a file", EPERM, EPERM, |_| call!(SYS_openat, HERE, c"/dev/null".as_ptr(), libc::O_WRONLY);
         "open by the newer call", EPERM, EPERM, |_| call!(SYS_openat2, HERE, c"/".as_ptr(), NONE, 0);
-        "make a file in memory", EPERM, EPERM, |_| call!(SYS_memfd_create, c"".as_ptr(), 0);
+        FILE_IN_MEMORY, EPERM, EPERM, |_| call!(SYS_memfd_create, c"".as_ptr(), 0);
         "remove a file", EPERM, EPERM, |_| call!(SYS_unlinkat, HERE, c"/nowhere/at/all".as_ptr(), 0);
         "rename a file", EPERM, EPERM, |_| call!(SYS_renameat2, HERE, c"/nowhere".as_ptr(), HERE, c"/there".as_ptr(), 0);
         "change a file's mode", EPERM, EPERM, |_| call!(SYS_fchmodat, HERE, c"/nowhere/at/all".as_ptr(), 0);
@@ -180,6 +183,28 @@ fn a_bus_worker_meets_what_the_documentation_says() {
 #[test]
 fn a_back_end_meets_what_the_documentation_says() {
     each_meets("both", "back-end", BACK_END);
+}
+
+#[test]
+fn a_log_worker_meets_what_a_bus_worker_does_and_may_make_files_in_memory_for_the_journal_alone() {
+    each_meets("both", "log", BUS);
+    each_meets("seccomp", "log", BUS);
+    let house = House::new();
+    assert_eq!(house.attempt("both", "journal", FILE_IN_MEMORY), Met::Done);
+    for name in ["open a Unix socket", "read a file", "have the kernel signal the parent", "execute"] {
+        let as_ever = attempts().into_iter().find(|attempt| attempt.name == name).unwrap().meets[BUS];
+        assert_eq!(Some(house.attempt("both", "journal", name)), as_ever, "{name}");
+    }
+}
+
+#[test]
+fn a_thread_that_was_started_on_the_way_in_is_inside_too() {
+    let house = House::new();
+    for name in ["read a file", "open a Unix socket", "signal the parent"] {
+        let expected = attempts().into_iter().find(|attempt| attempt.name == name).unwrap().meets[BUS].unwrap();
+        assert_eq!(house.attempt("both by a thread", "log", name), expected, "{name}");
+    }
+    assert_eq!(house.attempt("landlock by a thread", "log", "read a file"), EACCES);
 }
 
 #[test]
@@ -286,17 +311,37 @@ fn attempt() {
         socket: call!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0),
     };
     let ports = [around.bus];
-    let profile = if profile == "bus" { Profile::Bus } else { Profile::BackEnd { bus: &ports } };
-    let entered = match walls {
-        "none" => true,
-        "landlock" => landlock::enter(profile).is_ok(),
-        "seccomp" => seccomp::enter(profile).is_ok(),
-        _ => super::enter(profile).is_empty(),
+    let profile = match profile {
+        "bus" => Profile::Bus,
+        "back-end" => Profile::BackEnd { bus: &ports },
+        log => Profile::Log { journal: log == "journal" },
     };
-    let code = match entered {
-        false => NO_WALLS,
-        true if run(&around) < 0 => Errno::last_raw(),
-        true => 0,
+    let tried = move || if run(&around) < 0 { Errno::last_raw() } else { 0 };
+    let code = if let Some(walls) = walls.strip_suffix(" by a thread") {
+        let (stand, walls_stand) = channel();
+        let start = || {
+            let (run, runs) = channel();
+            let thread = std::thread::spawn(move || {
+                run.send(()).unwrap();
+                walls_stand.recv().map_or(NO_WALLS, |()| tried())
+            });
+            runs.recv().unwrap();
+            thread
+        };
+        let thread = match walls {
+            "landlock" => landlock::enter(profile).map(|_| start()).ok(),
+            _ => Some(super::enter_with(profile, start)).filter(|(_, missing)| missing.is_empty()).map(|(one, _)| one),
+        };
+        stand.send(()).unwrap();
+        thread.map_or(NO_WALLS, |thread| thread.join().unwrap())
+    } else {
+        let entered = match walls {
+            "none" => true,
+            "landlock" => landlock::enter(profile).is_ok(),
+            "seccomp" => seccomp::enter(profile).is_ok(),
+            _ => super::enter(profile).is_empty(),
+        };
+        if entered { tried() } else { NO_WALLS }
     };
     // SAFETY: ends this process, without the rest of the test's harness.
     unsafe { libc::_exit(code) }

@@ -13,7 +13,7 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use super::counts::{Counts, add};
 use super::entry;
-use crate::sys::journal;
+use crate::sys::journal::Journal;
 use crate::sys::output::Output;
 use crate::sys::wake::Wake;
 
@@ -27,7 +27,7 @@ const SPARES_MAX: usize = 4;
 pub(super) enum Sink {
     Stdout(Output),
     /// Entries, and lines on standard output for what the journal refuses.
-    Journal(Output),
+    Journal(Journal, Output),
 }
 
 /// Lines that are written together.
@@ -59,14 +59,17 @@ struct Shared {
 }
 
 impl Queue {
-    /// Starts the thread that writes. It ends with the process.
+    /// Starts the thread that writes, and returns when it runs: on its way there it makes calls that a sandbox does not
+    /// allow. It ends with the process.
     pub(super) fn start(sink: Sink, counts: Counts) -> io::Result<Self> {
         let shared = Shared { queued_bytes: 0.into(), wake_below: 0.into(), wake: Wake::new()? };
         let shared = Arc::new(shared);
         let (batches, to_write) = channel::<Batch>();
         let (give_back, spares) = sync_channel(SPARES_MAX);
+        let (begin, begun) = sync_channel(1);
         let mut writer = Writer { sink, counts, shared: shared.clone(), is_cut: false };
         thread::Builder::new().name("output".into()).spawn(move || {
+            let _ = begin.send(());
             for mut batch in to_write {
                 writer.write(&batch);
                 batch.bytes.clear();
@@ -74,6 +77,7 @@ impl Queue {
                 let _ = give_back.try_send(batch.bytes);
             }
         })?;
+        begun.recv().map_err(io::Error::other)?;
         Ok(Self { batch: Batch::default(), batches, spares, shared })
     }
 
@@ -126,12 +130,10 @@ impl Writer {
         };
         let left = match &self.sink {
             Sink::Stdout(output) => write_lines(output, &mut self.is_cut, &batch.bytes, written),
-            Sink::Journal(output) => {
+            Sink::Journal(journal, output) => {
                 let mut left = 0;
-                // Sending to a journal that is gone would be no error.
-                let is_there = journal::is_there();
                 for (bytes, fields) in entry::entries(&batch.bytes) {
-                    if !is_there || journal::send(&fields).is_err() {
+                    if journal.send(&fields).is_err() {
                         add(self.counts.journal_refused, 1);
                         left += write_lines(output, &mut self.is_cut, &plain(&fields), |_| {});
                     }
