@@ -2,8 +2,8 @@
 //!
 //! The supervisor holds both ends of every pipe and hands the reading end over (see `commands`), so that neither this
 //! worker's death nor a service's breaks a pipe. One thread owns everything but the writing (see `output`). It starts
-//! nothing, opens nothing (its sandbox sees to that), and writes nothing to standard error while it runs: that may be the very terminal that is
-//! stuck. docs/logs.md tells what users see.
+//! nothing, opens nothing (its sandbox sees to that), and writes nothing to standard error while it runs: that may be
+//! the very terminal that is stuck. docs/logs.md tells what users see.
 
 mod collector;
 mod commands;
