@@ -44,38 +44,28 @@ fn daemons_of_a_service_end_with_it(user: User) {
     ends(house, 0);
 }
 
-/// A daemon that nothing connects with the service which started it.
+/// A service with a daemon that nothing connects with it, and that says when it is there.
 fn stray(deaf: bool) -> String {
     let trap = if deaf { "trap \"\" TERM; " } else { "" };
-    format!("(env -i setsid sh -c '\\''{trap}while :; do sleep 0.05; done'\\'' &); exec sleep 1000")
-        .replace("'\\''", "''")
+    let daemon = format!("{trap}echo >&3; exec 3>&-; while :; do sleep 0.05; done");
+    let script = format!("(env -i setsid sh -c ''{daemon}'' &); exec sleep 1000");
+    format!("services: {{ parent: {{ command: [sh, -c, '{script}'], ready: {{ fd: 3 }} }} }}")
 }
 
 fn what_nobody_owns_is_asked_to_end_and_ends_pid_1s_wait(user: User) {
-    let house = Pid1::up(user, &format!("services: {{ parent: {{ command: [sh, -c, '{}'] }} }}", stray(false)));
-    until("a stray", || house.others().len() >= 3);
+    let house = Pid1::up(user, &stray(false));
     let log = ends(house, 0);
     assert!(log.contains("that no service owns: asked to end") && !log.contains("killed"), "{log}");
 }
 
 fn what_nobody_owns_and_refuses_to_end_holds_the_stop_up_no_longer_than_its_deadline(user: User) {
-    let configuration = format!(
-        "services: {{ parent: {{ command: [sh, -c, '{}'] }} }}\nsupervisor: {{ stop_ms_max: 1000 }}",
-        stray(true)
-    );
-    let house = Pid1::up(user, &configuration);
-    until("a stray", || house.others().len() >= 3);
+    let house = Pid1::up(user, &format!("{}\nsupervisor: {{ stop_ms_max: 1000 }}", stray(true)));
     let log = ends(house, 900);
     assert!(log.contains("that no service owns did not end in time: killed"), "{log}");
 }
 
 fn what_nobody_owns_is_hurried_as_everybody_is_and_commands_are_answered_meanwhile(user: User) {
-    let configuration = format!(
-        "services: {{ parent: {{ command: [sh, -c, '{}'] }} }}\nsupervisor: {{ stop_ms_max: 600000 }}",
-        stray(true)
-    );
-    let mut house = Pid1::up(user, &configuration);
-    until("a stray", || house.others().len() >= 3);
+    let mut house = Pid1::up(user, &format!("{}\nsupervisor: {{ stop_ms_max: 600000 }}", stray(true)));
     house.signal(Signal::SIGTERM);
     house.torus.until_log("that no service owns: asked to end");
     assert_eq!(house.torus.status().unwrap()["state"], "down");

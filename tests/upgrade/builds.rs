@@ -31,10 +31,13 @@ pub(crate) fn other() -> &'static Path {
         let [place] = places[..] else { panic!("the version is in {} places", places.len()) };
         program[place..place + other.len()].copy_from_slice(other.as_bytes());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // Tests make it at the same time, each in a process of its own; a renamed file is there or not.
+        // Tests make it at the same time, each in a process of its own: what is there is whole.
+        let path = directory.join("torus-other");
+        if fs::read(&path).is_ok_and(|found| found == program) {
+            return path;
+        }
         let bytes = directory.join(format!("torus-other.{}", std::process::id()));
         fs::write(&bytes, program).unwrap();
-        let path = directory.join("torus-other");
         copy(&bytes, &path);
         fs::remove_file(bytes).unwrap();
         path
