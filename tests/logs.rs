@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -159,18 +161,20 @@ fn what_nobody_can_read_is_discarded_and_counted_until_there_is_a_log_worker_aga
     let program = directory.join("torus");
     std::fs::copy(TORUS, &program).unwrap();
     let configuration = format!("logs: {{ rate_lines_per_s: 0 }}\nservices: {{ {TALK} }}");
-    let torus = Torus::start_program(&program, directory.clone(), &configuration, |_| {});
+    let torus = Torus::start_program(&program, directory, &configuration, |_| {});
     torus.until_log("talk/1 | begun");
     let before = torus.status().unwrap();
     assert_eq!(before["discarded_bytes"], 0);
-    std::fs::rename(&program, directory.join("gone")).unwrap();
+    // Workers are started from the file that the supervisor runs.
+    let executable = |is| std::fs::set_permissions(&program, Permissions::from_mode(if is { 0o755 } else { 0o644 }));
+    executable(false).unwrap();
     signal("KILL", log_pid(&before));
     assert_eq!(torus.command(&["signal", "talk", "USR1"]).0, Some(0));
     torus.until("most is discarded", |status| status["discarded_bytes"].as_u64() > Some(20_000 * 10));
     let (code, told) = torus.command(&["status"]);
     assert!(code == Some(0) && told.contains("\ndiscarded without a log worker: "), "{told}");
 
-    std::fs::rename(directory.join("gone"), &program).unwrap();
+    executable(true).unwrap();
     torus.until_log("output is read again; ");
     torus.until_log("talk/1 | still here");
     let log = torus.log();

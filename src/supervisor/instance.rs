@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::changes::Launched;
@@ -73,14 +74,14 @@ pub(super) struct Instance {
 /// The pipes that an instance's processes write to. We hold both ends: no death breaks them.
 #[derive(Debug)]
 pub(super) struct Output {
-    pub(super) readers: [OwnedFd; 2],
+    pub(super) readers: [Arc<OwnedFd>; 2],
     pub(super) writers: [OwnedFd; 2],
 }
 
 impl Output {
     pub(super) fn new() -> io::Result<Self> {
         let (out, err) = (pipe::output(PIPE_BYTES)?, pipe::output(PIPE_BYTES)?);
-        Ok(Self { readers: [out.0, err.0], writers: [out.1, err.1] })
+        Ok(Self { readers: [out.0, err.0].map(Arc::new), writers: [out.1, err.1] })
     }
 }
 

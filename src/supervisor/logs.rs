@@ -2,7 +2,7 @@
 //! packets.
 //!
 //! The supervisor never waits for the log worker. What it has to say waits in a line of bounded length; a worker that
-//! lets it grow full has hung, and is ended: its successor is told everything anew.
+//! lets it grow full has hung, and is ended, as is one that cannot be spoken to: its successor is told everything anew.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::net::UnixDatagram;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::instance::Instance;
@@ -21,8 +20,10 @@ use crate::lifecycle::Id;
 use crate::sys::signals::{self, Whom};
 use crate::sys::{Pid, pass};
 
-/// Packets on their way to the log worker; one more ends it.
+/// Packets on their way to the log worker, beside those that its sources may need at once; one more ends it.
 const PACKETS_MAX: usize = 8_192;
+/// Packets that one source may need at once: to go, to come anew, and to change its process some times.
+const PACKETS_OF_A_SOURCE: usize = 8;
 /// Sources that one packet names: as many as there is room for, were their numbers the largest.
 const SOURCES_MAX: usize = 128;
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
@@ -36,16 +37,19 @@ pub(super) struct Logs {
 #[derive(Debug)]
 struct Line {
     worker: Pid,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
     /// Packets that are not said yet.
     unsaid: Arc<watch::Sender<usize>>,
+    /// Sources that it knows of, and how many there were at most.
+    sources: usize,
+    sources_once: usize,
 }
 
 #[derive(Debug)]
 enum Order {
     Say {
         packet: Vec<u8>,
-        with: Option<OwnedFd>,
+        with: Option<Arc<OwnedFd>>,
     },
     /// When all is said, it is to end.
     End,
@@ -65,28 +69,32 @@ enum Packet<'a> {
 impl Logs {
     /// Takes a new log worker, and tells it all that there is.
     pub(super) fn connect(&mut self, pid: Pid, socket: StdDatagram, instances: &BTreeMap<Id, Instance>) {
-        self.resume(pid, socket);
+        self.resume(pid, socket, 0);
         for (id, instance) in instances {
             self.attach(*id, instance);
         }
     }
 
-    /// Goes on with a log worker that knows all that there is.
-    pub(super) fn resume(&mut self, pid: Pid, socket: StdDatagram) {
-        let (orders, line) = mpsc::channel(PACKETS_MAX);
+    /// Goes on with a log worker that knows all that there is, of so many instances.
+    pub(super) fn resume(&mut self, pid: Pid, socket: StdDatagram, instances: usize) {
+        let (orders, line) = mpsc::unbounded_channel();
         let unsaid = Arc::new(watch::Sender::new(0));
         let said = unsaid.clone();
         tokio::spawn(async move {
             match speak(socket, pid, line, &said).await {
                 // It has ended; that is told elsewhere.
                 Err(cause) if matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
-                Err(cause) => tracing::warn!(%pid, "cannot speak to the log worker: {cause}"),
+                Err(cause) => {
+                    tracing::error!(%pid, "cannot speak to the log worker: {cause}; killed");
+                    signals::kill_group(pid);
+                }
                 Ok(()) => {}
             }
             // What is left has nobody to be said to.
             said.send_replace(0);
         });
-        self.worker = Some(Line { worker: pid, orders, unsaid });
+        let sources = instances * STREAMS.len();
+        self.worker = Some(Line { worker: pid, orders, unsaid, sources, sources_once: sources });
     }
 
     /// Whether the log worker was told all that it is to know.
@@ -110,15 +118,16 @@ impl Logs {
     pub(super) fn attach(&mut self, id: Id, instance: &Instance) {
         let Some(output) = &instance.output else { return };
         let pid = instance.process.as_ref().map(|process| process.pid.as_raw());
+        if let Some(line) = &mut self.worker {
+            line.sources += STREAMS.len();
+            line.sources_once = line.sources_once.max(line.sources);
+        }
         for (index, (stream, reader)) in STREAMS.into_iter().zip(&output.readers).enumerate() {
-            let service = instance.unit.name.as_str();
-            match reader.try_clone() {
-                Ok(reader) => self.say(
-                    &Packet::Attach { source: source(id, index), service, instance: instance.number, stream, pid },
-                    Some(reader),
-                ),
-                Err(cause) => tracing::warn!(service, "cannot have its output read: {cause}"),
-            }
+            let (service, instance) = (instance.unit.name.as_str(), instance.number);
+            self.say(
+                &Packet::Attach { source: source(id, index), service, instance, stream, pid },
+                Some(reader.clone()),
+            );
         }
     }
 
@@ -137,6 +146,9 @@ impl Logs {
 
     /// An instance is gone for good.
     pub(super) fn detach(&mut self, id: Id) {
+        if let Some(line) = &mut self.worker {
+            line.sources = line.sources.saturating_sub(STREAMS.len());
+        }
         (0..STREAMS.len()).for_each(|index| self.say(&Packet::Detach { source: source(id, index) }, None));
     }
 
@@ -147,32 +159,41 @@ impl Logs {
 
     /// Somebody wants to read along.
     pub(super) fn follow(&mut self, follow: &Follow, reader: OwnedFd) {
-        self.say(&Packet::Follow(follow), Some(reader));
+        self.say(&Packet::Follow(follow), Some(Arc::new(reader)));
     }
 
     /// Asks the worker to end when it has been told all; `false` when this is not it.
     pub(super) fn end(&mut self, pid: Pid) -> bool {
         let Some(line) = self.worker.as_ref().filter(|line| line.worker == pid) else { return false };
-        line.send(Order::End).is_ok()
+        line.send(Order::End)
     }
 
-    fn say(&mut self, packet: &Packet<'_>, with: Option<OwnedFd>) {
+    fn say(&mut self, packet: &Packet<'_>, with: Option<Arc<OwnedFd>>) {
         let Some(line) = &self.worker else { return };
-        let packet = serde_json::to_vec(packet).expect("numbers and words are always JSON");
-        if let Err(TrySendError::Full(_)) = line.send(Order::Say { packet, with }) {
+        if line.is_full() {
             let pid = line.worker;
             tracing::error!(%pid, "the log worker does not listen any more: killed");
-            let _ = signals::send(Whom::Group(pid), signals::SIGKILL);
+            signals::kill_group(pid);
             self.worker = None;
+            return;
         }
+        let packet = serde_json::to_vec(packet).expect("numbers and words are always JSON");
+        line.send(Order::Say { packet, with });
     }
 }
 
 impl Line {
-    fn send(&self, order: Order) -> Result<(), TrySendError<Order>> {
-        self.orders.try_send(order)?;
-        self.unsaid.send_modify(|unsaid| *unsaid += 1);
-        Ok(())
+    fn is_full(&self) -> bool {
+        *self.unsaid.borrow() >= PACKETS_MAX + self.sources_once * PACKETS_OF_A_SOURCE
+    }
+
+    /// `false` when nobody says it: the worker has ended, or was.
+    fn send(&self, order: Order) -> bool {
+        let sent = self.orders.send(order).is_ok();
+        if sent {
+            self.unsaid.send_modify(|unsaid| *unsaid += 1);
+        }
+        sent
     }
 }
 
@@ -191,13 +212,13 @@ pub(super) fn pipe_of(source: u64) -> (Id, usize) {
 async fn speak(
     socket: StdDatagram,
     pid: Pid,
-    mut line: mpsc::Receiver<Order>,
+    mut line: mpsc::UnboundedReceiver<Order>,
     unsaid: &watch::Sender<usize>,
 ) -> io::Result<()> {
     let socket = UnixDatagram::from_std(socket)?;
     while let Some(order) = line.recv().await {
         match order {
-            Order::Say { packet, with } => send(&socket, &packet, with).await?,
+            Order::Say { packet, with } => send(&socket, &packet, with.as_deref()).await?,
             Order::End => {
                 let _ = signals::send(Whom::Group(pid), signals::SIGTERM);
                 // One that is stopped would not hear it.
@@ -209,8 +230,8 @@ async fn speak(
     Ok(())
 }
 
-async fn send(socket: &UnixDatagram, packet: &[u8], with: Option<OwnedFd>) -> io::Result<()> {
-    let with: Vec<_> = with.iter().map(AsFd::as_fd).collect();
+async fn send(socket: &UnixDatagram, packet: &[u8], with: Option<&OwnedFd>) -> io::Result<()> {
+    let with: Vec<_> = with.into_iter().map(AsFd::as_fd).collect();
     loop {
         socket.writable().await?;
         match socket.try_io(tokio::io::Interest::WRITABLE, || pass::send(socket, packet, &with)) {

@@ -1,13 +1,14 @@
 //! What an upgrade keeps: processes, requests, budgets, times, sockets, pipes, the lock, and signals on their way.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::builds::{VERSION, copy, other, other_version, upgrade};
+use super::builds::{VERSION, copy, liar, other, other_version, upgrade};
 use super::bus::{Bus, Totals};
 use super::fleet::{Fleet, until};
 use super::support::inits::fresh_pids;
@@ -294,6 +295,46 @@ fn what_a_process_was_started_from_is_known_over_upgrades() {
 }
 
 #[test]
+fn who_lives_on_under_an_old_configuration_is_probed_as_it_says() {
+    let slow = "restart: { backoff: { ms_min: 600000, ms_max: 600000 } }";
+    let of = |rest: &str| format!("services: {{ a: {{ {rest}, instances: 2, {slow} }} }}");
+    let directory = Torus::place();
+    let probes = directory.join("probes");
+    let probe = format!("exec: [sh, -c, 'echo . >> {}'], interval_ms: 100, timeout_ms: 1500", probes.display());
+    let configuration = of(&format!("command: [sleep, '1000'], watchdog: {{ {probe} }}"));
+    let torus = Torus::start_program(Path::new(TORUS), directory, &configuration, |_| {});
+    torus.until("both run", |status| status["state"] == "running");
+    // Its first instance fails, and the second is left as it is.
+    torus.rewrite(&of("command: ['false']"));
+    assert_eq!(torus.command(&["reload"]).0, Some(1));
+    let second = |status: &Value| status["services"][1].clone();
+    let pid = second(&torus.status().unwrap())["pid"].clone();
+    assert_eq!(upgrade(&torus, other()).0, Some(0), "log:\n{}", torus.log());
+    let count = || fs::read(&probes).unwrap().len();
+    let before = count();
+    // More than its time would be over by then.
+    torus.until("probes", |_| count() > before + 2 * 20);
+    let second = second(&torus.status().unwrap());
+    assert_eq!((&second["pid"], &second["restarts"]), (&pid, &0.into()), "log:\n{}", torus.log());
+}
+
+#[test]
+fn signs_of_life_that_came_while_nobody_listened_are_heard_before_their_time_is_over() {
+    let alive = serde_json::to_string(&["python3", "-c", PULSE]).unwrap();
+    let torus = Torus::up(&format!(
+        "services: {{ alive: {{ command: {alive}, ready: notify, watchdog: {{ timeout_ms: 1000 }} }} }}"
+    ));
+    let pid = find(&torus.status().unwrap(), "alive")["pid"].clone();
+    // Between the two builds more time passes than it has.
+    let binary = liar(&torus, "", &format!("usleep(1500000); return execv(\"{TORUS}\", argv);"));
+    assert_eq!(upgrade(&torus, &binary).0, Some(0), "log:\n{}", torus.log());
+    let said = |status: &Value| find(status, "alive")["says"].as_str().and_then(|says| says.parse::<u64>().ok());
+    let before = said(&torus.status().unwrap());
+    torus.until("it goes on", |status| said(status) > before.map(|said| said + 5));
+    assert_eq!(find(&torus.status().unwrap(), "alive")["pid"], pid, "log:\n{}", torus.log());
+}
+
+#[test]
 fn a_death_in_the_midst_of_an_upgrade_is_not_missed() {
     let rule = "restart: { limit: none, backoff: { ms_min: 10, ms_max: 10 } }";
     let torus = Torus::up(&format!("services: {{ a: {{ command: [sleep, '1000'], {rule} }} }}"));
@@ -372,7 +413,7 @@ fn who_reads_what_services_write_is_watched_on_and_what_nobody_read_stays_counte
     let configuration = format!("logs: {{ rate_lines_per_s: 1, watchdog_ms: 400 }}\nservices: {{ {talk} }}");
     let torus = Torus::start_program(&program, directory, &configuration, |_| {});
     torus.until("everything runs", |status| status["state"] == "running");
-    fs::remove_file(&program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
     signal("KILL", find(&torus.status().unwrap(), "log")["pid"].as_i64().unwrap());
     torus.until("something is discarded", |status| status["discarded_bytes"].as_u64() > Some(0));
     let before = torus.status().unwrap();

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::yield_now;
@@ -19,7 +20,7 @@ use crate::supervisor::changes::Launched;
 use crate::supervisor::event_loop::Supervisor;
 use crate::supervisor::instance::{CountersMemory, Ground, Instance, Output, Process, line_to_log};
 use crate::supervisor::listeners::{Listener, Listeners, RequestsListeners};
-use crate::supervisor::plan::{Program, Unit};
+use crate::supervisor::plan::{self, Program, Unit};
 use crate::supervisor::probes::Probes;
 use crate::supervisor::words::{Ears, Source, Told};
 use crate::supervisor::{Ended, StartError, Up, looped};
@@ -153,11 +154,11 @@ impl Handover {
             let unit = unit.or_else(|| written.leaving.take().map(|leaving| leaving_unit(name, leaving)));
             let Some(unit) = unit else { continue };
             let mut instance =
-                instance(Rc::new(unit), (id, number, state), written, origin, &launched, &supervisor.told)?;
+                instance(Rc::new(unit), (id, number, state), written, origin, &launched, &config, &supervisor.told)?;
             if let Some(process) = &mut instance.process
                 && let Some(command) = process.command.take()
             {
-                supervisor.logs.resume(process.pid, command);
+                supervisor.logs.resume(process.pid, command, supervisor.house.size());
                 if !matches!(state, LifeState::Starting { .. }) {
                     supervisor.unread.reader_came();
                 }
@@ -181,6 +182,7 @@ fn instance(
     written: InstanceState,
     origin: Instant,
     launched: &dyn Fn(Option<LaunchedState>) -> Launched,
+    config: &Rc<Config>,
     told: &Told,
 ) -> io::Result<Instance> {
     let counters = written.counters.and_then(|descriptor| {
@@ -196,7 +198,8 @@ fn instance(
         opened.or_else(anew).ok()
     });
     let output = written.output.map(|OutputState { readers, writers }| {
-        adopt_both(readers).and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? })).or_else(|cause| {
+        let adopted = adopt_both(readers).map(|readers| readers.map(Arc::new));
+        adopted.and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? })).or_else(|cause| {
             tracing::error!(service = unit.name, "cannot go on with its output: {cause}");
             Output::new()
         })
@@ -213,8 +216,15 @@ fn instance(
         let failed = |cause: &io::Error| tracing::error!("cannot speak to the log worker: {cause}");
         let command = line_to_log(&sources, output.as_ref()).inspect_err(failed).ok().flatten();
         let is_ready = !matches!(state, LifeState::Starting { .. });
-        let ears = Ears::reopen((id, pid), number, sources, &unit, told, is_ready);
-        Process { pid, since: since.instant(origin), launched: launched(by), ears, command }
+        let launched = launched(by);
+        // It is judged by the rules that it was started by, so it is probed by them.
+        let then = match Rc::ptr_eq(&launched.config, config) {
+            true => None,
+            false => plan::plan(&launched.config).0.remove(&unit.name).map(Rc::new),
+        };
+        let then = then.unwrap_or_else(|| unit.clone());
+        let ears = Ears::reopen((id, pid), number, sources, &then, told, is_ready);
+        Process { pid, since: since.instant(origin), launched, ears, command }
     });
     Ok(Instance {
         number,
