@@ -95,7 +95,7 @@ fn a_version_that_dies_at_once_costs_one_instance_where_readiness_says_nothing()
     fs::write(torus.directory.join("gone"), "").unwrap();
     let (code, said) = torus.command(&["restart", "a"]);
     assert!(code == Some(1) && said.contains("not reached"), "{said}");
-    torus.until_log("its new process has failed: the roll stops, and no other instance is touched");
+    torus.until_log("service=a the roll stops: what is not renewed yet keeps its processes");
     let after = torus.until("it waits", |status| find(status, "a", 1)["state"] == "waiting");
     for instance in [2, 3] {
         assert_eq!(pid(&after, "a", instance), pid(&before, "a", instance));
@@ -205,6 +205,29 @@ fn going_back_from_a_roll_that_failed_touches_only_what_it_had_reached() {
     let after = torus.status().unwrap();
     assert_eq!([2, 3].map(|number| pid(&after, "a", number)), [2, 3].map(|number| pid(&before, "a", number)));
     assert_eq!((torus.command(&["plan"]).1, &after["state"]), ("nothing changes\n".to_owned(), &"running".into()));
+}
+
+#[test]
+fn a_reload_renews_what_others_come_after_before_those() {
+    let directory = Torus::place();
+    let diary = directory.join("diary");
+    let script = "say() { echo $TORUS_SERVICE $1 >> diary; }; trap 'say end; exit 0' TERM; say begin; sleep 0.1; \
+                  say ready; echo >&5; while :; do sleep 0.02; done";
+    let of = |version: u32| {
+        let command = serde_json::to_string(&["sh", "-c", script]).unwrap();
+        let life = format!("command: {command}, ready: {{ fd: 5 }}, environment: {{ VERSION: '{version}' }}");
+        format!("services: {{ app: {{ {life}, after: [db] }}, db: {{ {life} }}, same: {{ {IDLE} }} }}")
+    };
+    let torus = Torus::start_in(directory.clone(), &of(1), |command| {
+        command.current_dir(&directory);
+    });
+    torus.until("everything runs", |status| status["state"] == "running");
+    fs::write(&diary, "").unwrap();
+    torus.rewrite(&of(2));
+    let (code, said) = torus.command(&["reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    let told = fs::read_to_string(&diary).unwrap();
+    assert_eq!(told, "db end\ndb begin\ndb ready\napp end\napp begin\napp ready\n");
 }
 
 #[test]

@@ -101,7 +101,8 @@ pub enum HouseEvent {
     StopService(String),
     /// A service's instances are to get new processes, one after the other.
     RestartService(String),
-    /// Other services are to run; these instances of services, by number, get new processes, one after the other.
+    /// Other services are to run; these instances of services, by number, get new processes, one after the other, what
+    /// comes before first.
     Replace(Plan, BTreeMap<String, BTreeSet<u32>>),
 }
 
@@ -261,7 +262,7 @@ impl House {
     /// How a service's movement ended: `Some(true)` when each instance is where it should be, `Some(false)` when one
     /// gets no further by itself soon, `None` while it is still open.
     pub fn outcome(&self, service: &str) -> Option<bool> {
-        if self.has_stalled(service) {
+        if self.stalled.contains(service) {
             return Some(false);
         }
         if self.is_rolling(service) {
@@ -334,7 +335,7 @@ impl House {
             (Phase::Up { .. }, HouseEvent::Replace(plan, renewed)) => {
                 self.stalled.clear();
                 self.adopt(plan);
-                renewed.into_iter().for_each(|(name, numbers)| self.renew(name, &numbers));
+                self.renew_all(renewed);
             }
             (
                 Phase::Fresh | Phase::Stopping { .. } | Phase::Down,
@@ -476,7 +477,7 @@ impl House {
         before.chain(named).find(|(name, condition)| !self.holds(name, *condition)).map(|(name, c)| (name.as_str(), c))
     }
 
-    fn holds(&self, name: &str, condition: Condition) -> bool {
+    pub(super) fn holds(&self, name: &str, condition: Condition) -> bool {
         self.members.values().filter(|member| member.service == name && member.goal != Goal::Gone).all(|member| {
             let state = member.instance.state();
             match condition {

@@ -2,17 +2,20 @@
 //! the roll, and leaves the others alone.
 //!
 //! Where a process is ready as soon as it runs, that says little about it. So there the next instance waits until the new
-//! process has lived as long as its restart rule calls healthy, and a death before that stops the roll. The last one has
-//! nobody who waits for it: a roll takes no longer than it must.
+//! process has lived as long as its restart rule calls healthy, and a death before that stops the roll. If nobody waits
+//! for the last one, it is not waited for: a roll takes no longer than it must.
+//!
+//! The rolls that one plan brings go in the order of the start: a service is renewed when what it comes after has been,
+//! and is as it asks. Where that fails, it keeps its processes, and has stalled too.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::house::{Goal, House, Id, Turn};
+use super::house::{Condition, Goal, House, Id, Member, Turn};
 use super::instance::{Event, State};
-use super::restart::WAIT_MAX;
+use super::restart::{WAIT_MAX, When};
 
 /// A service whose instances get new processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +23,14 @@ pub(super) struct Rolling {
     pub(super) service: String,
     pub(super) current: Option<Id>,
     pub(super) rest: VecDeque<Id>,
+    /// Services that are to be renewed before it.
+    #[serde(default)]
+    pub(super) behind: BTreeSet<String>,
 }
 
-/// How far a roll's present instance is.
+/// How far it is, what a roll waits for.
 enum Stand {
-    /// The next one may follow.
+    /// What follows may begin.
     Good,
     /// It is still open.
     Open,
@@ -38,22 +44,43 @@ impl House {
         self.rolling.iter().any(|rolling| rolling.service == service)
     }
 
-    /// Whether a roll of this service stopped before its end, and no order has come since.
-    pub fn has_stalled(&self, service: &str) -> bool {
-        self.stalled.contains(service)
+    /// Services whose last roll stopped before its end, and that no order has reached since.
+    pub fn stalled(&self) -> &BTreeSet<String> {
+        &self.stalled
     }
 
     pub(super) fn restart_service(&mut self, name: String) {
         let rest = self.of(&name).into();
-        self.begin_roll(name, rest);
+        self.begin_roll(name, rest, BTreeSet::new());
     }
 
-    /// As a restart, of those instances alone, and not of a service that is stopped by order. Before them those are tried
-    /// that want a process and have none: what is wrong with them may be wrong with all.
-    pub(super) fn renew(&mut self, name: String, numbers: &BTreeSet<u32>) {
-        if self.is_stopped(&name) {
-            return;
+    /// New processes for these instances, one service after the other. What is stopped by order stays so.
+    pub(super) fn renew_all(&mut self, mut renewed: BTreeMap<String, BTreeSet<u32>>) {
+        renewed.retain(|name, _| !self.is_stopped(name));
+        for (name, numbers) in &renewed {
+            let before = self.before(name);
+            let behind = renewed.keys().filter(|other| before.contains(other.as_str())).cloned().collect();
+            self.renew(name.clone(), numbers, behind);
         }
+    }
+
+    /// Everything that a service comes after, directly or not.
+    fn before(&self, name: &str) -> BTreeSet<&str> {
+        let Some(service) = self.plan.get(name) else { return BTreeSet::new() };
+        let tiers = self.plan.iter().filter(|(_, other)| other.tier < service.tier);
+        let mut found: BTreeSet<&str> = tiers.map(|(other, _)| other.as_str()).collect();
+        let mut next: Vec<&str> = service.after.keys().map(String::as_str).collect();
+        while let Some(name) = next.pop() {
+            if found.insert(name) {
+                next.extend(self.plan.get(name).iter().flat_map(|service| service.after.keys().map(String::as_str)));
+            }
+        }
+        found
+    }
+
+    /// As a restart, of those instances alone. Before them those are tried that want a process and have none: what is
+    /// wrong with them may be wrong with all.
+    fn renew(&mut self, name: String, numbers: &BTreeSet<u32>, behind: BTreeSet<String>) {
         let mut rest = VecDeque::new();
         for id in self.of(&name) {
             let member = &self.members[&id];
@@ -63,10 +90,10 @@ impl House {
                 _ => {}
             }
         }
-        self.begin_roll(name, rest);
+        self.begin_roll(name, rest, behind);
     }
 
-    fn begin_roll(&mut self, name: String, mut rest: VecDeque<Id>) {
+    fn begin_roll(&mut self, name: String, mut rest: VecDeque<Id>, behind: BTreeSet<String>) {
         self.stalled.remove(&name);
         self.rolling.retain(|rolling| rolling.service != name);
         rest.retain(|id| {
@@ -78,35 +105,37 @@ impl House {
                 stays
             })
         });
-        self.rolling.push(Rolling { service: name, current: None, rest });
+        self.rolling.push(Rolling { service: name, current: None, rest, behind });
     }
 
     /// Takes every roll as far as it goes now.
     pub(super) fn roll(&mut self, turn: &mut Turn) {
-        let mut rolling = std::mem::take(&mut self.rolling);
-        rolling.retain_mut(|rolling| self.roll_on(rolling, turn));
-        self.rolling = rolling;
+        // The end of one may be what another waits for.
+        while let Some(over) = (0..self.rolling.len()).find(|place| self.roll_on(*place, turn)) {
+            self.rolling.remove(over);
+        }
     }
 
-    /// Answers whether the roll is still under way.
-    fn roll_on(&mut self, rolling: &mut Rolling, turn: &mut Turn) -> bool {
+    /// Answers whether the roll is over.
+    fn roll_on(&mut self, place: usize, turn: &mut Turn) -> bool {
         loop {
-            match self.stand(rolling, turn.now) {
+            match self.stand(&self.rolling[place], turn.now) {
                 Stand::Good => {}
-                Stand::Open => return true,
+                Stand::Open => return false,
                 Stand::Bad => {
-                    self.stalled.insert(rolling.service.clone());
-                    return false;
+                    self.stalled.insert(self.rolling[place].service.clone());
+                    return true;
                 }
             }
-            let Some(next) = rolling.rest.pop_front() else { return false };
-            rolling.current = Some(next);
+            let Some(next) = self.rolling[place].rest.pop_front() else { return true };
+            self.rolling[place].current = Some(next);
             self.tell(next, Event::Restart, turn);
         }
     }
 
     fn stand(&self, rolling: &Rolling, now: Instant) -> Stand {
-        let Some(member) = rolling.current.and_then(|id| self.members.get(&id)) else { return Stand::Good };
+        let Some(current) = rolling.current else { return self.stand_before(rolling) };
+        let Some(member) = self.members.get(&current) else { return Stand::Good };
         match member.instance.state() {
             State::Pending if self.has_settled(member) => Stand::Bad,
             State::Pending | State::Starting { .. } | State::Stopping { .. } => Stand::Open,
@@ -116,11 +145,52 @@ impl House {
         }
     }
 
-    /// When the present instance of a roll has lived long enough, if that is what the next one waits for.
+    /// How far all is that is to be renewed before.
+    fn stand_before(&self, rolling: &Rolling) -> Stand {
+        let mut all = Stand::Good;
+        for name in &rolling.behind {
+            let asked = self.plan.get(&rolling.service).and_then(|service| service.after.get(name));
+            match self.stand_of(name, asked == Some(&Condition::Completed)) {
+                Stand::Good => {}
+                Stand::Open => all = Stand::Open,
+                Stand::Bad => return Stand::Bad,
+            }
+        }
+        all
+    }
+
+    /// How far a service is with being renewed, and ready or completed then.
+    fn stand_of(&self, name: &str, completed: bool) -> Stand {
+        let is_lost = |member: &Member| match member.instance.state() {
+            _ if member.goal == Goal::Down => true,
+            State::Waiting { .. } | State::Quarantined { .. } | State::Stopped | State::Failed => true,
+            State::Pending => self.has_settled(member),
+            // It would have to end, and never does for good.
+            State::Running { .. } => completed && member.rules.restart.when == When::Always,
+            State::Starting { .. } | State::Stopping { .. } | State::Completed => false,
+        };
+        let mut members = self.members.values().filter(|member| member.service == name && member.goal != Goal::Gone);
+        if self.stalled.contains(name) {
+            Stand::Bad
+        } else if self.is_rolling(name) {
+            Stand::Open
+        } else if self.holds(name, if completed { Condition::Completed } else { Condition::Ready }) {
+            Stand::Good
+        } else if members.any(is_lost) {
+            Stand::Bad
+        } else {
+            Stand::Open
+        }
+    }
+
+    /// When the present instance of a roll has lived long enough, if somebody waits for that.
     fn trial_end(&self, rolling: &Rolling) -> Option<Instant> {
         let member = self.members.get(&rolling.current?)?;
+        let waits = |other: &Rolling| other.current.is_none() && other.behind.contains(&rolling.service);
         match member.instance.state() {
-            State::Running { since, .. } if member.rules.ready_at_once && !rolling.rest.is_empty() => {
+            State::Running { since, .. }
+                if member.rules.ready_at_once && (!rolling.rest.is_empty() || self.rolling.iter().any(waits)) =>
+            {
                 Some(since + member.rules.restart.healthy_after.min(WAIT_MAX))
             }
             _ => None,

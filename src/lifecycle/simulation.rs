@@ -60,6 +60,12 @@ struct Roll {
     whom: BTreeSet<u32>,
     /// Who was told last.
     last: Option<Id>,
+    /// Who has still the process that he had at the order.
+    unchanged: BTreeSet<Id>,
+    /// Which plan brought it; none if an order did.
+    plan: Option<u64>,
+    /// What the same plan renews and is to be renewed before, until the first of this service was touched.
+    behind: BTreeSet<String>,
 }
 
 struct World {
@@ -77,6 +83,8 @@ struct World {
     /// Services whose instances are to get new processes.
     rolls: BTreeMap<String, Roll>,
     stop_asked: Option<(Instant, u32)>,
+    /// How many plans there were.
+    plans: u64,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -121,6 +129,15 @@ fn any_plan(random: &mut Random) -> Plan {
     plan
 }
 
+/// What a service comes after, directly or not, whole tiers included.
+fn comes_after(plan: &Plan, name: &str) -> BTreeSet<String> {
+    let service = &plan[name];
+    let tiers = plan.iter().filter(|(_, other)| other.tier < service.tier).map(|(other, _)| other.clone());
+    let named = service.after.keys().filter(|name| plan.contains_key(*name));
+    let further = named.clone().flat_map(|name| comes_after(plan, name));
+    tiers.chain(named.cloned()).chain(further).collect()
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
@@ -136,6 +153,7 @@ impl World {
             stopped: BTreeSet::new(),
             rolls: BTreeMap::new(),
             stop_asked: None,
+            plans: 0,
         };
         world.tell(HouseEvent::Start);
         world
@@ -187,6 +205,7 @@ impl World {
                     // Who is started by order may be the roll's next one, or not: nothing is known of it then.
                     if let Some(roll) = self.rolls.get_mut(&who.0).filter(|_| !unordered.contains(&id)) {
                         roll.last.take_if(|last| *last != id);
+                        roll.behind.clear();
                     }
                     let ready_at_once = self.plan[&who.0].rules.ready_at_once;
                     let process = Process {
@@ -237,11 +256,16 @@ impl World {
         let is_done = outcome == Outcome::Success
             && self.plan.get(name).is_some_and(|service| service.rules.restart.when != When::Always);
         let by_itself = process.ready_at_once && !process.told && !process.leaving && !is_done;
+        if let Some(roll) = self.rolls.get_mut(name) {
+            roll.unchanged.remove(&id);
+        }
         if let Some(roll) = self.rolls.get_mut(name).filter(|roll| by_itself && roll.last == Some(id)) {
             // Whether the roll has gone on since, to one that needs no order, is not known.
             roll.last = None;
             if self.now - process.since < HEALTHY_AFTER {
-                self.rolls.remove(name);
+                // Who waits for it waits in vain.
+                let plan = self.rolls.remove(name).and_then(|roll| roll.plan);
+                self.rolls.retain(|_, roll| plan.is_none() || roll.plan != plan || !roll.behind.contains(name));
             }
         }
         if outcome == Outcome::Success {
@@ -309,23 +333,32 @@ impl World {
                 self.stopped.insert(name.clone());
             }
             HouseEvent::StartService(name) => drop(self.stopped.remove(name)),
-            HouseEvent::RestartService(name) => self.begin_roll(name, &(1..=INSTANCES_MAX).collect()),
+            HouseEvent::RestartService(name) => self.begin_roll(name, &(1..=INSTANCES_MAX).collect(), None),
             HouseEvent::Replace(plan, renewed) => {
                 self.rolls.retain(|name, _| plan.contains_key(name));
                 self.stopped.retain(|name| plan.contains_key(name));
                 let renewed = renewed.iter().filter(|(name, _)| !self.stopped.contains(*name)).collect::<Vec<_>>();
-                renewed.iter().for_each(|(name, numbers)| self.begin_roll(name, numbers));
+                self.plans += 1;
+                renewed.iter().for_each(|(name, numbers)| self.begin_roll(name, numbers, Some(self.plans)));
+                let names: BTreeSet<String> = renewed.iter().map(|(name, _)| (*name).clone()).collect();
+                for name in &names {
+                    let before = comes_after(plan, name);
+                    let roll = self.rolls.get_mut(name).expect("it has begun");
+                    roll.behind = names.intersection(&before).cloned().collect();
+                }
             }
             _ => {}
         }
     }
 
-    fn begin_roll(&mut self, name: &str, numbers: &BTreeSet<u32>) {
+    fn begin_roll(&mut self, name: &str, numbers: &BTreeSet<u32>, plan: Option<u64>) {
         // Who has no process may be tried too.
         let lives = |number: &u32| self.alive.values().any(|process| process.who == (name.to_owned(), *number));
         let whom = (1..=INSTANCES_MAX).filter(|number| numbers.contains(number) || !lives(number)).collect();
         self.stopped.remove(name);
-        self.rolls.insert(name.to_owned(), Roll { whom, last: None });
+        let stays = |process: &Process| process.who.0 == name && numbers.contains(&process.who.1) && !process.leaving;
+        let unchanged = self.alive.iter().filter(|(_, process)| stays(process)).map(|(id, _)| *id).collect();
+        self.rolls.insert(name.to_owned(), Roll { whom, last: None, unchanged, plan, behind: BTreeSet::new() });
     }
 
     /// Who is ready and told to end, though it is to run, makes room for a new process; the one before it has shown
@@ -338,7 +371,16 @@ impl World {
         }
         let roll = self.rolls.get_mut(&who.0).filter(|roll| roll.whom.contains(&who.1));
         let roll = roll.unwrap_or_else(|| panic!("nobody ordered {who:?} to make room"));
-        let Some(before) = roll.last.replace(id) else { return };
+        roll.unchanged.remove(&id);
+        let (plan, behind) = (roll.plan, std::mem::take(&mut roll.behind));
+        let before = roll.last.replace(id);
+        for name in &behind {
+            let Some(roll) = self.rolls.get(name).filter(|roll| roll.plan == plan) else { continue };
+            assert!(roll.unchanged.is_empty(), "{who:?} makes room before {name} is renewed");
+            let told = self.alive.values().any(|process| process.who.0 == *name && process.told && !process.leaving);
+            assert!(!told && self.conditions()[name][1], "{who:?} makes room before {name} is ready");
+        }
+        let Some(before) = before else { return };
         match self.alive.get(&before) {
             Some(process) if process.leaving => {}
             Some(process) => {

@@ -470,6 +470,90 @@ fn what_is_stopped_by_order_stays_so_when_its_service_changes() {
     assert_eq!((sim.state("a/1"), sim.house.is_rolling("a")), ("stopped", false));
 }
 
+/// A database, what uses it, and what uses that; each restarted by a plan that renews all.
+fn chain(db: Service) -> (Sim, Vec<String>) {
+    let all = plan([
+        ("app", Service { instances: 2, ..service(&[("cache", Condition::Started)]) }),
+        ("cache", service(&[("db", Condition::Ready)])),
+        ("db", db),
+        ("side", service(&[])),
+    ]);
+    let mut sim = Sim::up(all.clone());
+    let renewed = [("app", 2), ("db", 1), ("side", 1)].map(|(name, to)| (name.to_owned(), (1..=to).collect()));
+    let done = sim.after(0, HouseEvent::Replace(all, renewed.into()));
+    (sim, done)
+}
+
+#[test]
+fn the_rolls_of_one_plan_go_in_the_order_of_the_start() {
+    let (mut sim, done) = chain(service(&[]));
+    assert_eq!(done, ["Terminate db/1", "Terminate side/1"]);
+    assert_eq!(sim.dies("db/1"), ["Spawn db/1"]);
+    assert_eq!(sim.house.outcome("app"), None, "its turn is still to come");
+    assert_eq!(sim.ready("db/1"), ["Terminate app/1"], "what stands between them need not be renewed");
+    sim.dies("app/1");
+    assert_eq!(sim.ready("app/1"), ["Terminate app/2"]);
+}
+
+#[test]
+fn what_comes_after_a_roll_that_failed_keeps_its_processes() {
+    let (mut sim, _) = chain(service(&[]));
+    sim.dies("db/1");
+    sim.dies("db/1");
+    assert_eq!(sim.dies("db/1"), NOTHING);
+    assert_eq!(sim.house.stalled(), &BTreeSet::from(["app".into(), "db".into()]));
+    assert_eq!((sim.house.outcome("app"), sim.house.outcome("side")), (Some(false), None));
+    sim.tick_after(100);
+    assert_eq!(sim.ready("db/1"), NOTHING, "that it came back by itself says nothing about what was asked");
+}
+
+#[test]
+fn whom_others_wait_for_has_to_live_where_readiness_says_nothing() {
+    let (mut sim, _) = chain(Service { instances: 1, ..silent() });
+    sim.dies("side/1");
+    sim.ready("side/1");
+    sim.dies("db/1");
+    assert_eq!(sim.ready("db/1"), NOTHING);
+    assert_eq!(sim.tick_after(1_000), ["Terminate app/1"]);
+    let (mut sim, _) = chain(Service { instances: 1, ..silent() });
+    sim.dies("db/1");
+    sim.ready("db/1");
+    assert_eq!(sim.dies("db/1"), ["Spawn db/1"]);
+    assert!(sim.house.stalled().contains("app"));
+}
+
+#[test]
+fn what_comes_after_a_task_is_renewed_when_the_task_has_ended_well_and_not_if_it_has_failed() {
+    let all = plan([
+        ("app", service(&[("migrate", Condition::Completed)])),
+        ("migrate", Service { rules: Rules { ready_at_once: true, ..once() }, ..service(&[]) }),
+    ]);
+    for ends_well in [true, false] {
+        let (mut sim, _) = Sim::begin(all.clone());
+        sim.ready("migrate/1");
+        sim.ends_well("migrate/1");
+        sim.ready("app/1");
+        let both = [("app".to_owned(), [1].into()), ("migrate".to_owned(), [1].into())];
+        assert_eq!(sim.after(0, HouseEvent::Replace(all.clone(), both.into())), ["Spawn migrate/1"]);
+        sim.ready("migrate/1");
+        assert_eq!(sim.tick_after(5_000), NOTHING, "it is under way");
+        if ends_well {
+            assert_eq!(sim.ends_well("migrate/1"), ["Terminate app/1"]);
+        } else {
+            assert_eq!(sim.dies("migrate/1"), NOTHING);
+            assert_eq!((sim.house.outcome("app"), sim.state("app/1")), (Some(false), "running"));
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_roll_that_an_order_stops_keeps_its_processes() {
+    let (mut sim, _) = chain(service(&[]));
+    sim.after(0, HouseEvent::StopService("db".into()));
+    assert_eq!(sim.dies("db/1"), NOTHING);
+    assert_eq!(sim.house.outcome("app"), Some(false));
+}
+
 #[test]
 fn another_plan_touches_only_what_it_changes() {
     let three = plan([("a", service(&[])), ("b", service(&[])), ("c", service(&[]))]);

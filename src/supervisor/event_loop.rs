@@ -289,7 +289,7 @@ impl Supervisor {
                 HouseEvent::Died(id, _) => Some(*id),
                 _ => None,
             };
-            let rolling = died.is_some_and(|id| self.is_rolling(id));
+            let stalled = self.house.stalled().clone();
             let actions = self.house.step(event, Instant::now(), jitter());
             match &mut self.stopping {
                 None if matches!(self.house.health(), Health::Stopping | Health::Down) => {
@@ -302,12 +302,9 @@ impl Supervisor {
             }
             if let Some(id) = died {
                 self.log_death(id);
-                if rolling
-                    && !self.is_rolling(id)
-                    && self.service_of(id).is_some_and(|name| self.house.has_stalled(name))
-                {
-                    self.log(id, "its new process has failed: the roll stops, and no other instance is touched");
-                }
+            }
+            for name in self.house.stalled().difference(&stalled) {
+                tracing::warn!(service = name, "the roll stops: what is not renewed yet keeps its processes");
             }
             // Nobody comes, and nobody leaves, by any other event: a thousand instances are not gone through for each.
             if (replanned || self.instances.len() != self.house.size())
@@ -364,14 +361,6 @@ impl Supervisor {
                 Some(HouseEvent::Died(id, Outcome::Failure))
             }
         }
-    }
-
-    fn service_of(&self, id: Id) -> Option<&str> {
-        Some(self.instances.get(&id)?.unit.name.as_str())
-    }
-
-    fn is_rolling(&self, id: Id) -> bool {
-        self.service_of(id).is_some_and(|name| self.house.is_rolling(name))
     }
 
     fn pid_of(&self, id: Id) -> Option<Pid> {
