@@ -243,6 +243,66 @@ fn a_hangup_reloads_and_a_bus_that_moves_is_reached_at_its_new_port() {
     assert!(said.ends_with("Received reply 1: World\n"), "{said}");
 }
 
+/// A bus and a back-end; whatever its address and ports, it answers.
+fn bus_at(bind: &str, [front, back]: [u16; 2]) -> String {
+    let bus = format!("bind: '{bind}', allow_insecure: true, requests: {{ front: {front}, back: {back} }}");
+    format!("bus: {{ {bus} }}\nservices: {{ hello: {{ worker: hello }} }}")
+}
+
+fn ports(torus: &Torus) -> [u16; 2] {
+    [torus.front(), torus.back()].map(|door| door.rsplit_once(':').unwrap().1.parse().unwrap())
+}
+
+fn answers(torus: &Torus) {
+    let (code, said) = torus.command(&["request", "Hello"]);
+    assert!(code == Some(0) && said.ends_with("Received reply 1: World\n"), "{said}\nlog:\n{}", torus.log());
+}
+
+#[test]
+fn a_bus_moves_to_every_address_at_the_same_ports_and_back() {
+    let torus = Torus::up(&bus_at("127.0.0.1", [0, 0]));
+    let ports = ports(&torus);
+    for bind in ["0.0.0.0", "127.0.0.1"] {
+        torus.rewrite(&bus_at(bind, ports));
+        let (code, said) = torus.command(&["reload"]);
+        assert_eq!(code, Some(0), "{said}\nlog:\n{}", torus.log());
+        assert_eq!(
+            (torus.front(), torus.back()),
+            (format!("tcp://{bind}:{}", ports[0]), format!("tcp://{bind}:{}", ports[1]))
+        );
+        answers(&torus);
+        assert_eq!(torus.command(&["plan"]).1, "nothing changes\n");
+    }
+}
+
+#[test]
+fn the_ports_of_clients_and_back_ends_may_change_places() {
+    let torus = Torus::up(&bus_at("127.0.0.1", [0, 0]));
+    let [front, back] = ports(&torus);
+    torus.rewrite(&bus_at("127.0.0.1", [back, front]));
+    let (code, said) = torus.command(&["reload"]);
+    assert_eq!(code, Some(0), "{said}\nlog:\n{}", torus.log());
+    assert_eq!(ports(&torus), [back, front]);
+    answers(&torus);
+}
+
+#[test]
+fn a_bus_that_cannot_have_all_its_new_doors_keeps_its_old_ones() {
+    let torus = Torus::up(&bus_at("127.0.0.1", [0, 0]));
+    let (before, ports) = (torus.status().unwrap(), ports(&torus));
+    let _taken = std::net::TcpListener::bind(("127.0.0.2", ports[1])).unwrap();
+    torus.rewrite(&bus_at("0.0.0.0", ports));
+    let (code, said) = torus.command(&["reload"]);
+    assert!(
+        code == Some(1) && said.contains(&format!("cannot listen on 0.0.0.0:{} for back-ends", ports[1])),
+        "{said}"
+    );
+    answers(&torus);
+    let after = torus.status().unwrap();
+    assert_eq!(after["endpoints"], before["endpoints"]);
+    assert_eq!(pid(&after, "requests", 1), pid(&before, "requests", 1));
+}
+
 #[test]
 fn a_signal_reaches_a_services_processes() {
     let torus =

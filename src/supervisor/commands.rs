@@ -173,7 +173,8 @@ impl Supervisor {
         };
         // From here on nothing fails.
         if let Some(listeners) = listeners {
-            self.ground.listeners = listeners;
+            self.ground.listeners = listeners.succeed(std::mem::take(&mut self.ground.listeners));
+            self.close_retired_doors();
         }
         self.ground.sandbox = config.supervisor.sandbox;
         let (units, plan) = plan::plan(&config);

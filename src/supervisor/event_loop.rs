@@ -17,7 +17,7 @@ use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
 use super::logs::{self, Logs};
 use super::operations::Operations;
-use super::plan::{self, Units};
+use super::plan::{self, Program, Units};
 use super::probes::Probes;
 use super::stopping::Stopping;
 use super::unread::{Due, Patience, Unread};
@@ -425,9 +425,20 @@ impl Supervisor {
                 wait::Exit::Signal(number) => LastExit::Signal(number),
             });
             let outcome = instance.unit.outcome(exit);
+            self.close_retired_doors();
             self.kill_strays_of(id, &orphans);
             self.take(HouseEvent::Died(id, outcome));
         }
+    }
+
+    /// Closes the doors that no worker listens on any more.
+    pub(super) fn close_retired_doors(&mut self) {
+        if self.ground.listeners.retired.is_empty() {
+            return;
+        }
+        let workers = self.instances.values().filter(|one| matches!(one.unit.program, Program::Requests { .. }));
+        let processes = workers.filter_map(|worker| worker.process.as_ref());
+        self.ground.listeners.close_retired(processes.flat_map(|process| process.launched.doors.iter().flatten()));
     }
 
     /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was.

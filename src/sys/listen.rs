@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket};
 
 /// Connections that the kernel holds until a worker accepts them; beyond it their SYN is dropped and tried again by
@@ -15,10 +15,33 @@ pub const BACKLOG: i32 = 4096;
 ///
 /// The socket is non-blocking and closed on exec. The standard library's listener would have a backlog of 128.
 pub fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    bound(address, false)
+}
+
+/// As [`tcp`], though sockets of ours hold the same port at addresses that overlap this one, as 127.0.0.1 and 0.0.0.0 do.
+///
+/// They share the port (socket(7), SO_REUSEPORT) for this moment alone; whoever else has it stands in the way as ever.
+/// (The kernel remembers that the port was shared, so that a program of our own user which asks for the same may share
+/// it later; one of another user may not.) A connection goes to the socket with the more exact address.
+pub fn tcp_beside(address: SocketAddr, ours: &[&OwnedFd]) -> io::Result<(OwnedFd, SocketAddr)> {
+    let share = |socket: &OwnedFd, shared| {
+        // Where it cannot be shared, the port counts as taken.
+        let _ = setsockopt(socket, ReusePort, &shared);
+    };
+    ours.iter().for_each(|socket| share(socket, true));
+    let bound = bound(address, true);
+    ours.iter().copied().chain(bound.iter().map(|(socket, _)| socket)).for_each(|socket| share(socket, false));
+    bound
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Stream, flags, None)?;
     setsockopt(&fd, ReuseAddr, &true)?;
+    if shared {
+        setsockopt(&fd, ReusePort, &true)?;
+    }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::new(BACKLOG)?)?;
     let listener = TcpListener::from(fd);

@@ -128,6 +128,7 @@ impl Supervisor {
         };
         let requests = self.ground.listeners.requests.as_ref();
         let requests = requests.map(|requests| [listener(&requests.front), listener(&requests.back)]);
+        let retired = self.ground.listeners.retired.iter().map(listener).collect();
         let mut older = Vec::new();
         let instances = self
             .instances
@@ -155,6 +156,7 @@ impl Supervisor {
             house: self.house.snapshot(origin),
             instances,
             requests,
+            retired,
             control: control.listener,
             lock: control.lock,
             asker,

@@ -70,6 +70,9 @@ pub(super) struct State {
     pub(super) instances: Vec<InstanceState>,
     /// The doors of the requests worker, front and back.
     pub(super) requests: Option<[ListenerState; 2]>,
+    /// Doors that are to be closed when no worker listens there any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) retired: Vec<ListenerState>,
     /// The control socket's descriptor.
     pub(super) control: RawFd,
     /// That of the runtime directory's lock; none where the control socket has no file.

@@ -113,11 +113,12 @@ impl Handover {
             Some([front, back]) => Some(RequestsListeners { front: listener(front)?, back: listener(back)? }),
             None => None,
         };
+        let retired = state.retired.into_iter().map(listener).collect::<io::Result<_>>()?;
         let ground = Ground {
             executable: PathBuf::from(OWN),
             stdin: std::fs::File::open("/dev/null")?.into(),
             open_files: state.open_files,
-            listeners: Listeners { requests },
+            listeners: Listeners { requests, retired },
             sandbox: config.supervisor.sandbox,
             cgroups: Cgroups::adopt(state.cgroups),
         };
