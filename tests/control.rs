@@ -149,6 +149,56 @@ fn supervisor_720_1264_a_reload_touches_only_what_changed_and_a_bad_file_changes
     assert_eq!(torus.command(&["plan"]).1, "nothing changes\n");
 }
 
+#[test]
+fn a_contrary_order_ends_the_wait_with_a_clear_error() {
+    let directory = Torus::place();
+    // It becomes ready, and ends, when it is let.
+    let wait = "while ! test -e $1; do sleep 0.02; done";
+    let script =
+        format!("w() {{ {wait}; }}; trap 'w end; exit 0' TERM; w ready; echo >&5; while :; do sleep 0.02; done");
+    let command = serde_json::to_string(&["sh", "-c", &script]).unwrap();
+    let configuration = format!("services: {{ a: {{ command: {command}, ready: {{ fd: 5 }} }}, b: {{ {IDLE} }} }}");
+    let [ready, end] = ["ready", "end"].map(|name| directory.join(name));
+    fs::write(&ready, "").unwrap();
+    let torus = Torus::start_in(directory.clone(), &configuration, |command| {
+        command.current_dir(&directory);
+    });
+    torus.until("everything runs", |status| status["state"] == "running");
+    let a_is = |state: &str| drop(torus.until(state, |status| find(status, "a", 1)["state"] == state));
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| torus.command(&["stop", "a"]));
+        a_is("stopping");
+        let start = scope.spawn(|| torus.command(&["start", "a"]));
+        let said = stop.join().unwrap();
+        assert_eq!(said, (Some(1), "error: service \"a\" was told to run meanwhile\n".to_owned()));
+        fs::remove_file(&ready).unwrap();
+        fs::write(&end, "").unwrap();
+        a_is("starting");
+        let stop = scope.spawn(|| torus.command(&["stop", "a"]));
+        let said = start.join().unwrap();
+        assert_eq!(said, (Some(1), "error: service \"a\" was told to stop meanwhile\n".to_owned()));
+        assert_eq!(stop.join().unwrap().0, Some(0));
+    });
+}
+
+#[test]
+fn who_waits_for_a_configuration_is_told_that_another_one_was_taken() {
+    let of =
+        |words: &str| format!("services: {{ a: {{ command: [sleep, '{words}'], ready: notify }}, b: {{ {IDLE} }} }}");
+    let torus = Torus::up(&format!("services: {{ b: {{ {IDLE} }} }}"));
+    torus.rewrite(&of("1000"));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| torus.command(&["reload"]));
+        torus.until("it starts", |status| status["services"][0]["state"] == "starting");
+        torus.rewrite(&of("1001"));
+        let second = scope.spawn(|| torus.command(&["reload"]));
+        let said = first.join().unwrap();
+        assert_eq!(said, (Some(1), "error: another configuration was taken meanwhile\n".to_owned()));
+        torus.signal("TERM");
+        assert_eq!(second.join().unwrap(), (Some(1), "error: torus is going down\n".to_owned()));
+    });
+}
+
 /// Three instances that idle; and the same by a command that needs the file `good`, with a first restart that fails at
 /// once and no second one.
 fn idle_and_picky(directory: &std::path::Path) -> [String; 2] {

@@ -292,6 +292,11 @@ impl House {
         self.members.values().any(|member| member.service == service && member.goal == Goal::Down)
     }
 
+    /// Whether no instance of a service is to run, by order or because it is no longer in the plan.
+    pub fn is_to_be_down(&self, service: &str) -> bool {
+        self.members.values().filter(|member| member.service == service).all(|member| member.goal != Goal::Up)
+    }
+
     /// Whether an instance is to end and to be forgotten then.
     pub fn is_leaving(&self, id: Id) -> bool {
         self.members.get(&id).is_none_or(|member| member.goal == Goal::Gone)

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::changes::{Changes, Present, Reasons, Target};
 use super::event_loop::{Supervisor, send};
 use super::instance::Instance;
-use super::operations::Operation;
+use super::operations::{Aim, Operation};
 use super::upgrade::ASK_AGAIN;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
@@ -21,9 +21,13 @@ use crate::lifecycle::{Condition, Health, HouseEvent, Id, State};
 use crate::sys::identity;
 use crate::sys::signals::{self, Whom};
 
+/// The services that an order moves, each with where to.
+type Moved = Vec<(String, Aim)>;
+
 impl Supervisor {
     /// Begins what a command asks for; the answer comes when it is reached.
     pub(super) fn begin(&mut self, command: Command, reply: oneshot::Sender<Reply>, connection: RawFd) {
+        let configures = matches!(command, Command::Reload { .. });
         let moved = match command {
             Command::Status => {
                 let _ = reply.send(Reply::Status(Box::new(self.status())));
@@ -49,34 +53,43 @@ impl Supervisor {
             Command::Upgrade { binary } => return self.upgrade(binary, reply, connection),
             _ if self.upgrade.is_closing() => Err(ASK_AGAIN.to_owned()),
             Command::Reload { .. } if self.upgrade.is_under_way() => Err(ASK_AGAIN.to_owned()),
-            Command::Start { service } => self.order(service, HouseEvent::StartService),
+            Command::Start { service } => self.order(service, Aim::Up, HouseEvent::StartService),
             Command::Stop { service } if service == "log" => {
                 Err("the log worker ends last of all: without it every service would wait to be read".to_owned())
             }
-            Command::Stop { service } => self.order(service, HouseEvent::StopService),
-            Command::Restart { service } => self.order(service, HouseEvent::RestartService),
+            Command::Stop { service } => self.order(service, Aim::Down, HouseEvent::StopService),
+            Command::Restart { service } => self.order(service, Aim::Up, HouseEvent::RestartService),
             Command::Signal { service, signal } => self.signal(service, &signal),
             Command::Reload { file } => self.reload(file.as_deref()),
         };
         match moved {
-            Ok(services) => self.operations.add(Operation { services, reply }),
+            Ok(services) => {
+                let config = configures.then(|| self.config.clone());
+                self.operations.add(Operation { services, config, reply });
+            }
             Err(error) => drop(reply.send(Reply::refused(error))),
         }
     }
 
     /// Answers the commands that have reached what they asked for, or can no longer.
     pub(super) fn answer_what_is_over(&mut self) {
-        for (operation, reached) in self.operations.take_over(&self.house) {
-            let of_it = |service: &ServiceStatus| operation.services.contains(&service.name);
-            let services = self.services().into_iter().filter(of_it).collect();
-            let _ = operation.reply.send(Reply::Done(Done { version: VERSION, reached, services, torus: None }));
+        for (operation, verdict) in self.operations.take_over(&self.house, &self.config) {
+            let of_it = |service: &ServiceStatus| operation.moves(&service.name);
+            let reply = match verdict {
+                Ok(reached) => {
+                    let services = self.services().into_iter().filter(of_it).collect();
+                    Reply::Done(Done { version: VERSION, reached, services, torus: None })
+                }
+                Err(contrary) => Reply::refused(contrary),
+            };
+            let _ = operation.reply.send(reply);
         }
     }
 
-    fn order(&mut self, service: String, event: fn(String) -> HouseEvent) -> Result<Vec<String>, String> {
+    fn order(&mut self, service: String, aim: Aim, event: fn(String) -> HouseEvent) -> Result<Moved, String> {
         self.known(&service)?;
         self.take(event(service.clone()));
-        Ok(vec![service])
+        Ok(vec![(service, aim)])
     }
 
     fn known(&self, service: &str) -> Result<(), String> {
@@ -87,7 +100,7 @@ impl Supervisor {
         Err(format!("there is no service {service:?}; there are: {}", names.join(", ")))
     }
 
-    fn signal(&mut self, service: String, signal: &str) -> Result<Vec<String>, String> {
+    fn signal(&mut self, service: String, signal: &str) -> Result<Moved, String> {
         self.known(&service)?;
         let number = signals::number(signal).ok_or_else(|| format!("{signal:?} is not a signal"))?;
         let processes = self.instances.values().filter(|instance| instance.unit.name == service);
@@ -159,7 +172,7 @@ impl Supervisor {
     }
 
     /// Takes another configuration: all of it or, if anything is wrong with it, nothing.
-    fn reload(&mut self, file: Option<&str>) -> Result<Vec<String>, String> {
+    fn reload(&mut self, file: Option<&str>) -> Result<Moved, String> {
         let (loaded, changes) = self.planned(file)?;
         let config = loaded.config;
         let same_doors = changes::doors(&self.config) == changes::doors(&config);
@@ -188,8 +201,13 @@ impl Supervisor {
         for change in &changes.told {
             tracing::info!(service = change.service, "reload: {}: {}", change.what.name(), change.why);
         }
+        let moved = changes.told.into_iter().filter(|change| change.moves()).map(|change| {
+            let rests = !self.units.contains_key(&change.service) || self.house.is_stopped(&change.service);
+            (change.service, if rests { Aim::Down } else { Aim::Up })
+        });
+        let moved = moved.collect();
         self.take(HouseEvent::Replace(plan, changes.renewed));
-        Ok(changes.told.into_iter().filter(|change| change.moves()).map(|change| change.service).collect())
+        Ok(moved)
     }
 
     pub(super) fn status(&self) -> Status {
