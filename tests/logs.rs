@@ -139,7 +139,7 @@ const TALK: &str = "talk: { command: [sh, -c, 'trap go=1 USR1; echo begun; while
 
 #[test]
 fn a_log_worker_that_has_hung_is_replaced_and_its_successor_reads_on() {
-    let torus = Torus::up(&format!("logs: {{ rate_lines_per_s: 0, watchdog_ms: 400 }}\nservices: {{ {TALK} }}"));
+    let torus = Torus::up(&format!("logs: {{ rate_lines_per_s: 0, watchdog_ms: 1000 }}\nservices: {{ {TALK} }}"));
     torus.until_log("talk/1 | begun");
     signal("STOP", log_pid(&torus.status().unwrap()));
     assert_eq!(torus.command(&["signal", "talk", "USR1"]).0, Some(0));
@@ -153,6 +153,21 @@ fn a_log_worker_that_has_hung_is_replaced_and_its_successor_reads_on() {
     // It had nothing in hand when it stopped.
     assert!(lines.eq((0..20_000).map(|number| number.to_string())), "lines are missing or doubled");
     assert_eq!(log.matches("gave no sign of life").count(), 1);
+}
+
+#[test]
+fn a_log_worker_whose_output_is_stuck_has_not_hung() {
+    let configuration = "logs: { block_ms_max: 86400000, watchdog_ms: 1500 }\n\
+                         services: { talk: { command: [sh, -c, 'while :; do echo line; done'] } }";
+    // Nobody reads it, so pipes are not read either.
+    let torus = Torus::up_with(configuration, |command| {
+        command.stdout(Stdio::piped());
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    let status = torus.status().unwrap();
+    let log = status["services"].as_array().unwrap().iter().find(|one| one["name"] == "log").unwrap();
+    assert_eq!((&log["state"], &log["restarts"]), (&"running".into(), &0.into()), "{}", torus.log());
+    assert!(status["counters"]["log"]["bytes"].as_u64() > Some(0) && status["discarded_bytes"] == 0, "{status}");
 }
 
 #[test]
