@@ -228,6 +228,12 @@ mod tests {
     }
 
     #[test]
+    fn a_log_worker_has_a_time_to_be_ready_and_no_watchdog_by_the_clock() {
+        let rules = planned("services: { echo: { command: [cat] } }").1.remove("log").unwrap().rules;
+        assert_eq!((rules.ready_max, rules.watchdog), (Some(Duration::from_secs(10)), None));
+    }
+
+    #[test]
     fn a_bus_without_requests_runs_no_bus_worker() {
         let units = plan(&Config { bus: Some(Bus::default()), ..Config::default() }).0;
         assert_eq!(units.keys().collect::<Vec<_>>(), ["log"]);

@@ -21,6 +21,9 @@ use crate::sys::tripwire::{Set, Tripwire};
 /// How long there may be no reader at least, whatever `logs.block_ms_max` says: a log worker that died is there again
 /// before, and goes on where the pipes stand.
 const UNREAD_MS_MIN: u64 = 1_000;
+/// Who looks so much later than he wanted has not run himself (a container that was paused), and asks again: the log
+/// worker has not run either, or its answer is still on its way to us.
+const LATE: Duration = Duration::from_millis(500);
 /// Between two turns of discarding. Whoever writes much waits for the next.
 const DISCARD_EVERY: Duration = Duration::from_millis(10);
 /// Pipes of which one turn discards; others have the next.
@@ -207,7 +210,7 @@ impl Watch {
             return None;
         }
         match (self.is_read, self.is_discarding) {
-            (true, _) if was_asked => Some(Due::Hung),
+            (true, _) if was_asked && now < at + LATE => Some(Due::Hung),
             (true, _) => {
                 self.stage = Stage::Asked { until: now + patience.hung / 2 };
                 Some(Due::Ask)
@@ -253,6 +256,17 @@ mod tests {
         assert_eq!(read.look(now + ms(100), false, PATIENCE), None, "it reads");
         assert_eq!(watch.look(now + ms(100), true, PATIENCE), Some(Due::Hung));
         assert_eq!(watch.stage, Stage::Set, "and its successor is watched likewise");
+    }
+
+    #[test]
+    fn who_has_not_run_himself_asks_again() {
+        let (mut watch, now) = watch(true);
+        watch.trip(now, PATIENCE);
+        let now = now + LATE * 10;
+        assert_eq!(watch.look(now, true, PATIENCE), Some(Due::Ask));
+        let now = now + LATE * 10;
+        assert_eq!(watch.look(now, true, PATIENCE), Some(Due::Ask));
+        assert_eq!(watch.look(now + ms(50), true, PATIENCE), Some(Due::Hung));
     }
 
     #[test]
