@@ -454,6 +454,24 @@ time.sleep(1000)
 }
 
 #[test]
+fn last_words_are_heard_before_the_end() {
+    let script = "import os, socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(\"\\0\" + os.environ[\"NOTIFY_SOCKET\"][1:])
+s.send(b\"READY=1\\nSTATUS=the disk is full\")
+os._exit(3)";
+    let torus = Torus::start(&format!(
+        "services: {{ a: {{ command: [python3, -c, {script:?}], ready: notify, restart: {{ when: never }}, instances: 20 }},
+  idle: {{ command: [sleep, '1000'] }} }}"
+    ));
+    let status = torus.until("all have failed", |status| {
+        status["services"].as_array().unwrap().iter().filter(|one| one["state"] == "failed").count() == 20
+    });
+    let heard = status["services"].as_array().unwrap().iter().filter(|one| one["says"] == "the disk is full").count();
+    assert_eq!(heard, 20, "{status}");
+}
+
+#[test]
 fn a_pipe_for_a_configuration_holds_nobody_up() {
     let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }} }}"));
     let pipe = torus.directory.join("pipe");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 
 use super::environment;
 use super::hangups::Hangups;
@@ -22,7 +23,7 @@ use super::probes::Probes;
 use super::stopping::Stopping;
 use super::unread::{Due, Patience, Unread};
 use super::upgrade::Upgrade;
-use super::words::{Told, Word};
+use super::words::{self, Told, Word, Words};
 use super::{Ended, Up};
 use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
@@ -32,6 +33,8 @@ use crate::sys::{Pid, memory, notify, signals, tree, wait};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
+/// Words that are heard before an end is looked at; what is said later is heard as ever.
+const WORDS_MAX: usize = 1_000;
 /// How many dead are collected before others have their turn; in a storm of forks there are always more.
 const DEAD_MAX: usize = 256;
 /// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
@@ -55,7 +58,7 @@ pub(super) struct Supervisor {
     pub(super) logs: Logs,
     pub(super) unread: Unread,
     pub(super) told: Told,
-    pub(super) words: mpsc::Receiver<(Id, Pid, Word)>,
+    pub(super) words: Words,
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
     pub(super) hangups: Hangups,
@@ -84,7 +87,7 @@ impl Supervisor {
         ground: Ground,
         upgrade: Upgrade,
     ) -> io::Result<Self> {
-        let (told, words) = mpsc::channel(QUEUE_MAX);
+        let (told, words) = words::way(QUEUE_MAX);
         Ok(Self {
             house,
             units,
@@ -170,7 +173,7 @@ impl Supervisor {
             }
             let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
-                happened = signals.next() => self.happened(happened),
+                happened = signals.next() => self.happened(happened).await,
                 () = until(self.hangups.due()), if !self.upgrade.is_under_way() => {
                     self.hangups.done(Instant::now());
                     self.reload_by_signal();
@@ -179,7 +182,7 @@ impl Supervisor {
                 Some(query) = queries.recv() => self.answer(query),
                 due = self.unread.next(Patience::of(&self.config.logs)) => self.attend(due),
                 step = self.upgrade.next() => self.go_on_with_upgrade(step, &mut signals, &mut queries).await,
-                () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
+                () = yield_now(), if self.more_dead => self.collect_the_dead(),
                 () = until(deadline) => self.take(HouseEvent::Tick),
             }
             self.answer_what_is_over();
@@ -210,9 +213,13 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn happened(&mut self, happened: Happened) {
+    pub(super) async fn happened(&mut self, happened: Happened) {
         match happened {
-            Happened::ChildEnded => self.collect_the_dead(),
+            Happened::ChildEnded => {
+                // Last words are older than the end.
+                self.hear_what_was_said().await;
+                self.collect_the_dead();
+            }
             Happened::StopAsked(name) => self.stop(name),
             Happened::ReloadAsked => self.hangups.note(Instant::now()),
         }
@@ -224,6 +231,17 @@ impl Supervisor {
             Some(_) => tracing::info!("{signal} again: hurrying"),
         }
         self.take(HouseEvent::Stop);
+    }
+
+    /// Hears all that was said until now. Nobody can hold us up here by talking on.
+    pub(super) async fn hear_what_was_said(&mut self) {
+        for _ in 0..WORDS_MAX {
+            tokio::select! {
+                biased;
+                Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
+                () = a_moment() => return,
+            }
+        }
     }
 
     pub(super) fn hear(&mut self, id: Id, pid: Pid, word: Word) {
@@ -543,6 +561,13 @@ impl Signals {
             _ = self.hangup.recv() => Happened::ReloadAsked,
         }
     }
+}
+
+/// Long enough for what has come already to be noticed: in one turn the runtime looks at its descriptors, in the next it
+/// runs the tasks that wait for them.
+pub(super) async fn a_moment() {
+    yield_now().await;
+    yield_now().await;
 }
 
 /// Waits for that instant, or for ever.

@@ -306,11 +306,9 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::config::{Bus, Requests};
-    use crate::supervisor::words::Word;
+    use crate::supervisor::words::{self, Word};
     use crate::supervisor::{listeners, plan};
     use crate::sys::wait;
 
@@ -350,7 +348,7 @@ mod tests {
         let mut unit = plan::plan(&config).0.remove("requests").unwrap();
         unit.program = Program::Requests { settings };
         let mut instance = Instance::new(Rc::new(unit), 1).unwrap();
-        let (sender, mut words) = mpsc::channel(1);
+        let (sender, mut words) = words::way(1);
         let pid = instance.start(7, &config, &ground, &sender).unwrap();
 
         let word = tokio::time::timeout(Duration::from_secs(20), words.recv()).await.unwrap();

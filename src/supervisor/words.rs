@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpStream, UnixDatagram};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
@@ -54,7 +54,37 @@ pub(super) enum Word {
 }
 
 /// The way of words to the loop.
-pub(super) type Told = mpsc::Sender<(Id, Pid, Word)>;
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    words: mpsc::Sender<(Id, Pid, Word)>,
+    listening: watch::Receiver<bool>,
+}
+
+/// The loop's end of it.
+#[derive(Debug)]
+pub(super) struct Words {
+    words: mpsc::Receiver<(Id, Pid, Word)>,
+    listening: watch::Sender<bool>,
+}
+
+/// A way on which so many words may be; beyond it their senders wait.
+pub(super) fn way(words_max: usize) -> (Told, Words) {
+    let (sender, receiver) = mpsc::channel(words_max);
+    let (switch, listening) = watch::channel(true);
+    (Told { words: sender, listening }, Words { words: receiver, listening: switch })
+}
+
+impl Words {
+    /// The next word.
+    pub(super) async fn recv(&mut self) -> Option<(Id, Pid, Word)> {
+        self.words.recv().await
+    }
+
+    /// Has everybody stop listening, or go on. What is said meanwhile stays in the kernel; what was heard comes still.
+    pub(super) fn listen(&self, listening: bool) {
+        self.listening.send_replace(listening);
+    }
+}
 
 /// Where a process speaks.
 #[derive(Debug)]
@@ -182,7 +212,12 @@ struct Mouth {
 impl Mouth {
     async fn say(&self, word: Word) {
         // Without a loop there is nobody left to be told.
-        let _ = self.told.send((self.of.0, self.of.1, word)).await;
+        let _ = self.told.words.send((self.of.0, self.of.1, word)).await;
+    }
+
+    /// Returns when there is to be listened.
+    async fn until_listening(&mut self) {
+        let _ = self.told.listening.wait_for(|listening| *listening).await;
     }
 
     /// The assignments of one packet, as sd_notify(3) has them.
@@ -212,6 +247,7 @@ async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Res
         Source::Command(socket) => {
             let socket = UnixDatagram::from_std(socket)?;
             loop {
+                mouth.until_listening().await;
                 match socket.recv(&mut packet).await {
                     Ok(0) => return Ok(()),
                     Ok(length) => mouth.pass_on(&packet[..length]).await,
@@ -226,6 +262,7 @@ async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Res
             let mut strangers = 0;
             loop {
                 inbox.readable().await?;
+                mouth.until_listening().await;
                 let received = match inbox.try_io(Interest::READABLE, || notify::receive(&inbox, &mut packet)) {
                     Ok(received) => received,
                     // Whatever is wrong with one datagram is its sender's: nobody may deafen us to the others.
@@ -242,6 +279,7 @@ async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Res
         Source::Line(pipe) => {
             let mut pipe = pipe::Receiver::from_owned_fd(pipe)?;
             loop {
+                mouth.until_listening().await;
                 match pipe.read(&mut packet).await? {
                     0 => return Ok(()),
                     length if packet[..length].contains(&b'\n') => mouth.say(Word::Ready).await,

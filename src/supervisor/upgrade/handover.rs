@@ -7,7 +7,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::question::resume_arguments;
@@ -19,14 +18,11 @@ use crate::config::Config;
 use crate::control::torus_version;
 use crate::lifecycle::{Health, Id, Moment};
 use crate::supervisor::changes::Launched;
-use crate::supervisor::event_loop::{Queries, Signals, Supervisor};
+use crate::supervisor::event_loop::{Queries, Signals, Supervisor, a_moment};
 use crate::supervisor::instance::Instance;
 use crate::supervisor::listeners::Listener;
 use crate::sys::program::{OWN, ProgramFile};
 use crate::sys::{exec, identity};
-
-/// Turns of the loop in which what was on its way to us may arrive, after signals are held; each has seen something.
-const TURNS_MAX: usize = 1_000;
 
 /// The descriptors that are to stay open.
 #[derive(Debug, Default)]
@@ -54,6 +50,22 @@ impl Supervisor {
             Ok(held) => held,
             Err(cause) => return format!("cannot hold signals: {cause}"),
         };
+        // What is said from now on stays in the sockets, for the next build.
+        self.words.listen(false);
+        let why = self.try_to_become(binary, version, client, signals, queries).await;
+        self.words.listen(true);
+        drop(held);
+        why
+    }
+
+    async fn try_to_become(
+        &mut self,
+        binary: &Binary,
+        version: &str,
+        client: &Client,
+        signals: &mut Signals,
+        queries: &mut Queries,
+    ) -> String {
         if let Err(why) = self.come_to_rest(signals, queries).await {
             return why;
         }
@@ -79,14 +91,14 @@ impl Supervisor {
         let mut arguments = resume_arguments(path, descriptor);
         arguments.extend(["--back".into(), back.to_string().into()]);
         let cause = exec::become_program(&binary.file, &arguments, &kept.0);
-        drop(held);
         format!("cannot execute it: {cause}")
     }
 
     /// What was told before signals were held is on its way to us, and to the log worker, and would be lost.
     async fn come_to_rest(&mut self, signals: &mut Signals, queries: &mut Queries) -> Result<(), String> {
         let until = Instant::now() + Duration::from_millis(LOG_MS_MAX);
-        for _ in 0..TURNS_MAX {
+        // Everybody has at most one word left to pass on, so this ends.
+        loop {
             if self.take_what_is_there(signals, queries).await {
                 continue;
             }
@@ -97,22 +109,16 @@ impl Supervisor {
                 return Err(format!("the log worker has not listened for {LOG_MS_MAX} ms"));
             }
         }
-        Err(format!("there was no moment in {TURNS_MAX} when nothing was told"))
     }
 
     /// Takes one thing that has happened already; `false` when there is none.
     async fn take_what_is_there(&mut self, signals: &mut Signals, queries: &mut Queries) -> bool {
-        let nothing = async {
-            // One turn has the runtime look at its descriptors, the next one has its tasks run.
-            yield_now().await;
-            yield_now().await;
-        };
         tokio::select! {
             biased;
-            happened = signals.next() => self.happened(happened),
+            happened = signals.next() => self.happened(happened).await,
             Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
             Some(query) = queries.recv() => self.answer(query),
-            () = nothing => return false,
+            () = a_moment() => return false,
         }
         true
     }

@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::task::yield_now;
-
 use super::question::resume_arguments;
 use super::state::{InstanceState, LaunchedState, LeavingUnit, ListenerState, Model, OutputState, ProcessState, State};
 use super::{After, StateError, Upgrade, cannot_become};
@@ -29,9 +27,6 @@ use crate::sys::counters::Counters;
 use crate::sys::program::OWN;
 use crate::sys::runtime::Directory;
 use crate::sys::{Pid, exec, identity, spawn};
-
-/// Words that are heard before anything else; what is said later is heard as ever.
-const WORDS_MAX: usize = 1_000;
 
 /// What another build of this process left for us.
 #[derive(Debug)]
@@ -270,6 +265,7 @@ impl Supervisor {
     /// Goes on where the other build stopped, now that signals are watched: lets in what was held, collects who ended
     /// meanwhile, and answers who asked for the upgrade.
     pub(in crate::supervisor) async fn go_on(&mut self) {
+        // Signs of life that came while nobody listened are older than the deadlines that have passed meanwhile.
         self.hear_what_was_said().await;
         exec::release_signals().unwrap_or_else(|cause| tracing::error!("cannot let signals in: {cause}"));
         self.collect_the_dead();
@@ -289,23 +285,6 @@ impl Supervisor {
         };
         if let Some(asker) = asker {
             tokio::spawn(answer_adopted(asker, reply));
-        }
-    }
-
-    /// Signs of life that came while nobody listened are older than the deadlines that have passed meanwhile, and last
-    /// words older than the ends. Nobody can hold us up here by talking on.
-    async fn hear_what_was_said(&mut self) {
-        for _ in 0..WORDS_MAX {
-            let nothing = async {
-                // One turn has the runtime look at its descriptors, the next one has its tasks run.
-                yield_now().await;
-                yield_now().await;
-            };
-            tokio::select! {
-                biased;
-                Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
-                () = nothing => return,
-            }
         }
     }
 }
