@@ -20,12 +20,12 @@ const CLIENTS: usize = 4;
 /// Requests that are answered between two upgrades, at least.
 const REPLIES: u64 = 100;
 
-/// Writes numbered lines without a pause, a hundred thousand of them.
-const TALK: &str = "import sys
+/// Writes a hundred thousand numbered lines, with pauses: upgrades on a busy machine are to fall between them.
+const TALK: &str = "import sys, time
 for n in range(100_000):
     print(n, flush=n % 10 == 0)
+    if n % 1_000 == 0: time.sleep(.015)
 sys.stdout.flush()
-import time
 time.sleep(1000)";
 
 /// Says that it is ready and alive ten times in a second, as sd_notify(3) has it, and how often it has.
