@@ -354,6 +354,35 @@ fn a_bus_that_cannot_have_all_its_new_doors_keeps_its_old_ones() {
 }
 
 #[test]
+fn a_reload_for_which_there_are_not_enough_descriptors_starts_what_it_can_and_the_rest_later() {
+    let services = |count: u32| -> String {
+        let rule = "restart: { limit: none, backoff: { ms_min: 10, ms_max: 50 } }";
+        (0..count).map(|number| format!("  s{number:02}: {{ command: [sleep, '1000'], {rule} }}\n")).collect()
+    };
+    let torus = Torus::up(&format!("services:\n{}", services(1)));
+    let before = torus.status().unwrap();
+    let descriptors = format!("/proc/{}/fd", before["pid"]);
+    let open = || fs::read_dir(&descriptors).unwrap().map(|fd| fd.unwrap().file_name().into_string().unwrap());
+    // Room for some services and for who asks how they are.
+    let taken: Vec<u64> = open().map(|number| number.parse().unwrap()).collect();
+    let limit = (3..).filter(|number| !taken.contains(number)).nth(22).unwrap();
+    let set = |limit: &str| {
+        let pid = before["pid"].to_string();
+        let set = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    set(&limit.to_string());
+    torus.rewrite(&format!("services:\n{}", services(20)));
+    torus.ask(b"{\"version\":1,\"command\":\"reload\"}\n");
+    torus.until_log("cannot start: cannot make the pipes for its output: ");
+    let status = torus.until("it answers", |status| status["services"].as_array().unwrap().len() == 21);
+    assert_eq!(pid(&status, "s00", 1), pid(&before, "s00", 1));
+    set(&taken.len().max(1024).to_string());
+    let after = torus.until("everything runs", |status| status["state"] == "running");
+    assert_eq!(pid(&after, "s00", 1), pid(&before, "s00", 1));
+}
+
+#[test]
 fn a_signal_reaches_a_services_processes() {
     let torus =
         Torus::up("services: { a: { command: [sh, -c, 'trap \"exit 7\" USR1; while :; do sleep 0.01; done'] } }");

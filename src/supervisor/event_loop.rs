@@ -74,7 +74,7 @@ impl Supervisor {
         let (units, plan) = plan::plan(&config);
         let house = House::new(plan, Duration::from_millis(config.supervisor.stop_ms_max));
         let mut supervisor = Self::standing(house, units, Rc::new(config), file, ground, upgrade)?;
-        supervisor.fit_instances()?;
+        supervisor.fit_instances();
         Ok(supervisor)
     }
 
@@ -111,7 +111,7 @@ impl Supervisor {
     }
 
     /// Gives each member of the house its instance, and forgets those that left it.
-    pub(super) fn fit_instances(&mut self) -> io::Result<()> {
+    pub(super) fn fit_instances(&mut self) {
         let mut instances = std::mem::take(&mut self.instances);
         for (id, name, number, _) in self.house.members() {
             let unit = self.units.get(name).cloned().map(Rc::new);
@@ -122,21 +122,17 @@ impl Supervisor {
                 }
                 // It is on its way out of the plan.
                 (Some(instance), None) => instance,
-                (None, Some(unit)) => {
-                    let instance = Instance::new(unit, number)?;
-                    self.logs.attach(id, &instance);
-                    instance.output.iter().for_each(|output| self.unread.add(id, output));
-                    instance
-                }
+                (None, Some(unit)) => Instance::new(unit, number),
                 (None, None) => continue,
             };
             self.instances.insert(id, instance);
         }
         for (id, instance) in instances {
-            self.logs.detach(id);
-            instance.output.iter().for_each(|output| self.unread.remove(output));
+            if let Some(output) = &instance.output {
+                self.logs.detach(id);
+                self.unread.remove(output);
+            }
         }
-        Ok(())
     }
 
     /// Starts everything, and returns when an orderly stop is complete: how everything ended.
@@ -250,7 +246,7 @@ impl Supervisor {
         if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
             return;
         }
-        let is_log = instance.output.is_none();
+        let is_log = instance.is_log();
         match word {
             Word::Ready => {
                 if is_log {
@@ -276,7 +272,7 @@ impl Supervisor {
         match due {
             Due::Ask => self.logs.ask(),
             Due::Hung => {
-                let log = self.instances.iter().find(|(_, instance)| instance.output.is_none());
+                let log = self.instances.iter().find(|(_, instance)| instance.is_log());
                 if let Some(id) = log.map(|(id, _)| *id) {
                     self.take(HouseEvent::Hung(id));
                 }
@@ -325,10 +321,8 @@ impl Supervisor {
                 tracing::warn!(service = name, "the roll stops: what is not renewed yet keeps its processes");
             }
             // Nobody comes, and nobody leaves, by any other event: a thousand instances are not gone through for each.
-            if (replanned || self.instances.len() != self.house.size())
-                && let Err(cause) = self.fit_instances()
-            {
-                tracing::error!("cannot prepare a worker: {cause}");
+            if replanned || self.instances.len() != self.house.size() {
+                self.fit_instances();
             }
             for (id, action) in actions {
                 match action {
@@ -362,7 +356,12 @@ impl Supervisor {
         let Some(instance) = self.instances.get_mut(&id) else {
             return Some(HouseEvent::Died(id, Outcome::Failure));
         };
-        match instance.start(id, &self.config, &self.ground, &self.told) {
+        let prepared = instance.prepare();
+        if let (Ok(true), Some(output)) = (&prepared, &instance.output) {
+            self.logs.attach(id, instance);
+            self.unread.add(id, output);
+        }
+        match prepared.and_then(|_| instance.start(id, &self.config, &self.ground, &self.told)) {
             Ok(pid) => {
                 instance.last_pid = Some(pid);
                 tracing::info!(service = instance.unit.name, instance = instance.number, %pid, "started");
@@ -434,7 +433,7 @@ impl Supervisor {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             instance.kill_cgroup();
             instance.process = None;
-            if instance.output.is_none() {
+            if instance.is_log() {
                 self.logs.disconnect();
                 self.unread.reader_left();
             }

@@ -124,6 +124,10 @@ struct Given {
 /// Why an instance has no process.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstanceError {
+    #[error("cannot make memory for its counters: {0}")]
+    Counters(io::Error),
+    #[error("cannot make the pipes for its output: {0}")]
+    Output(io::Error),
     #[error("cannot make its command socket: {0}")]
     CommandSocket(io::Error),
     #[error("cannot make the socket for its signs of life: {0}")]
@@ -137,25 +141,38 @@ pub(super) enum InstanceError {
 }
 
 impl Instance {
-    pub(super) fn new(unit: Rc<Unit>, number: u32) -> io::Result<Self> {
-        let counters = if unit.program.is_built_in() { Some(CountersMemory::new(&unit.name, number)?) } else { None };
-        let output = match unit.program {
-            Program::Log { .. } => None,
-            Program::Requests { .. } | Program::Worker { .. } | Program::Command { .. } => Some(Output::new()?),
-        };
-        Ok(Self {
+    pub(super) fn new(unit: Rc<Unit>, number: u32) -> Self {
+        Self {
             unit,
             number,
-            output,
+            output: None,
             starts: 0,
             process: None,
             last_pid: None,
             last_exit: None,
             says: None,
             warnings: Vec::new(),
-            counters,
+            counters: None,
             group: None,
-        })
+        }
+    }
+
+    /// Whether this is the log worker: the only one whose output we do not hold.
+    pub(super) fn is_log(&self) -> bool {
+        matches!(self.unit.program, Program::Log { .. })
+    }
+
+    /// Makes what a first process needs and all later ones have too; tells whether its pipes are new.
+    pub(super) fn prepare(&mut self) -> Result<bool, InstanceError> {
+        if self.counters.is_none() && self.unit.program.is_built_in() {
+            let counters = CountersMemory::new(&self.unit.name, self.number).map_err(InstanceError::Counters)?;
+            self.counters = Some(counters);
+        }
+        if self.output.is_some() || self.is_log() {
+            return Ok(false);
+        }
+        self.output = Some(Output::new().map_err(InstanceError::Output)?);
+        Ok(true)
     }
 
     /// The counters at this instant.
@@ -215,7 +232,7 @@ impl Instance {
         let Outfit { confined, group, .. } = outfit;
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
-        let command = line_to_log(&given.sources, self.output.as_ref()).map_err(InstanceError::CommandSocket)?;
+        let command = line_to_log(&given.sources, self.is_log()).map_err(InstanceError::CommandSocket)?;
         let ears = Ears::open((id, pid), self.number, given.sources, &unit, told);
         let launched = Launched { config: config.clone(), doors: ground.listeners.doors() };
         self.process = Some(Process { pid, since: Instant::now(), launched, ears, command });
@@ -283,10 +300,10 @@ impl Instance {
     }
 }
 
-/// Our end of the command socket, if this is the log worker: the only one whose output we do not hold.
-pub(super) fn line_to_log(sources: &[Source], output: Option<&Output>) -> io::Result<Option<UnixDatagram>> {
-    let of = |source: &Source| match (source, output) {
-        (Source::Command(socket), None) => Some(socket.try_clone()),
+/// Our end of the command socket, if this is the log worker.
+pub(super) fn line_to_log(sources: &[Source], is_log: bool) -> io::Result<Option<UnixDatagram>> {
+    let of = |source: &Source| match source {
+        Source::Command(socket) if is_log => Some(socket.try_clone()),
         _ => None,
     };
     sources.iter().find_map(of).transpose()
@@ -347,7 +364,8 @@ mod tests {
         let config = Rc::new(Config { bus: Some(bus), ..Config::default() });
         let mut unit = plan::plan(&config).0.remove("requests").unwrap();
         unit.program = Program::Requests { settings };
-        let mut instance = Instance::new(Rc::new(unit), 1).unwrap();
+        let mut instance = Instance::new(Rc::new(unit), 1);
+        assert!(instance.prepare().unwrap());
         let (sender, mut words) = words::way(1);
         let pid = instance.start(7, &config, &ground, &sender).unwrap();
 

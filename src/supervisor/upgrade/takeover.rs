@@ -150,7 +150,7 @@ impl Handover {
             let unit = unit.or_else(|| written.leaving.take().map(|leaving| leaving_unit(name, leaving)));
             let Some(unit) = unit else { continue };
             let mut instance =
-                instance(Rc::new(unit), (id, number, state), written, origin, &launched, &config, &supervisor.told)?;
+                instance(Rc::new(unit), (id, number, state), written, origin, &launched, &config, &supervisor.told);
             if let Some(process) = &mut instance.process
                 && let Some(command) = process.command.take()
             {
@@ -162,7 +162,7 @@ impl Handover {
             instance.output.iter().for_each(|output| supervisor.unread.add(id, output));
             supervisor.instances.insert(id, instance);
         }
-        supervisor.fit_instances()?;
+        supervisor.fit_instances();
         Ok((supervisor, control))
     }
 }
@@ -180,27 +180,26 @@ fn instance(
     launched: &dyn Fn(Option<LaunchedState>) -> Launched,
     config: &Rc<Config>,
     told: &Told,
-) -> io::Result<Instance> {
+) -> Instance {
     let counters = written.counters.and_then(|descriptor| {
         let opened = exec::adopt(descriptor).and_then(|fd| {
             let table = Counters::open(&fd).map_err(io::Error::other)?;
             Ok(CountersMemory { fd, table })
         });
-        // Its process has those that it has; its successor is to have some.
-        let anew = |cause: io::Error| {
-            tracing::error!(service = unit.name, "cannot go on with its counters, which begin anew: {cause}");
-            CountersMemory::new(&unit.name, number)
+        let anew = |cause: &io::Error| {
+            tracing::error!(
+                service = unit.name,
+                "cannot go on with its counters, which its successor begins anew: {cause}"
+            );
         };
-        opened.or_else(anew).ok()
+        opened.inspect_err(anew).ok()
     });
-    let output = written.output.map(|OutputState { readers, writers }| {
+    let output = written.output.and_then(|OutputState { readers, writers }| {
         let adopted = adopt_both(readers).map(|readers| readers.map(Arc::new));
-        adopted.and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? })).or_else(|cause| {
-            tracing::error!(service = unit.name, "cannot go on with its output: {cause}");
-            Output::new()
-        })
+        let adopted = adopted.and_then(|readers| Ok(Output { readers, writers: adopt_both(writers)? }));
+        let failed = |cause: &io::Error| tracing::error!(service = unit.name, "cannot go on with its output: {cause}");
+        adopted.inspect_err(failed).ok()
     });
-    let output = output.transpose()?;
     let process = written.process.map(|ProcessState { pid, since, launched: by, heard }| {
         let pid = Pid::from_raw(pid);
         let sources = heard.into_iter().filter_map(|heard| {
@@ -210,7 +209,8 @@ fn instance(
         });
         let sources: Vec<Source> = sources.collect();
         let failed = |cause: &io::Error| tracing::error!("cannot speak to the log worker: {cause}");
-        let command = line_to_log(&sources, output.as_ref()).inspect_err(failed).ok().flatten();
+        let command =
+            line_to_log(&sources, matches!(unit.program, Program::Log { .. })).inspect_err(failed).ok().flatten();
         let is_ready = !matches!(state, LifeState::Starting { .. });
         let launched = launched(by);
         // It is judged by the rules that it was started by, so it is probed by them.
@@ -222,7 +222,7 @@ fn instance(
         let ears = Ears::reopen((id, pid), number, sources, &then, told, is_ready);
         Process { pid, since: since.instant(origin), launched, ears, command }
     });
-    Ok(Instance {
+    Instance {
         number,
         starts: written.starts,
         process,
@@ -234,7 +234,7 @@ fn instance(
         group: written.group.map(Group::adopt),
         output,
         unit,
-    })
+    }
 }
 
 fn adopt_both([one, other]: [RawFd; 2]) -> io::Result<[OwnedFd; 2]> {
