@@ -263,6 +263,13 @@ impl Supervisor {
             Word::Says(text) => instance.says = Some(text),
             // It has logged that itself.
             Word::Warns(text) => instance.warnings.push(text),
+            Word::Refuses(source) => {
+                if let Some(instance) = self.instances.get_mut(&logs::pipe_of(source).0) {
+                    let warning = "the log worker has no room to read its output; restart it (torus restart log)";
+                    tracing::error!(service = instance.unit.name, instance = instance.number, "{warning}");
+                    instance.warnings.push(warning.to_owned());
+                }
+            }
             Word::Probe(words, answer) => self.probes.begin(pid, &words, answer, &self.ground),
         }
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, watch};
 
@@ -208,6 +208,20 @@ pub(super) fn pipe_of(source: u64) -> (Id, usize) {
     (source / streams, (source % streams) as usize)
 }
 
+/// The pipe that the log worker says it cannot read, if that is what it says.
+pub(super) fn refused(packet: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Word {
+        refused: Which,
+    }
+    #[derive(Deserialize)]
+    struct Which {
+        source: u64,
+    }
+    // Other words are assignments.
+    packet.starts_with(b"{").then(|| serde_json::from_slice::<Word>(packet).ok())?.map(|word| word.refused.source)
+}
+
 /// Sends what is ordered, in that order, each when the worker has room for it.
 async fn speak(
     socket: StdDatagram,
@@ -237,6 +251,20 @@ async fn send(socket: &UnixDatagram, packet: &[u8], with: Option<&OwnedFd>) -> i
         match socket.try_io(tokio::io::Interest::WRITABLE, || pass::send(socket, packet, &with)) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
             sent => return sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_pipe_and_other_words_are_none() {
+        assert_eq!(refused(br#"{"refused":{"source":7}}"#), Some(7));
+        assert_eq!(pipe_of(source(3, 1)), (3, 1));
+        for other in [&b"READY=1"[..], b"{}", b"{", b""] {
+            assert_eq!(refused(other), None);
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::environment;
+use super::logs;
 use super::plan::Unit;
 use crate::config::life::{Probe, ReadyBy};
 use crate::lifecycle::Id;
@@ -49,6 +50,8 @@ pub(super) enum Word {
     Says(String),
     /// It lacks something.
     Warns(String),
+    /// As the log worker, it cannot read this pipe.
+    Refuses(u64),
     /// It is to be asked by this command; the answer is whether that succeeded.
     Probe(Vec<String>, oneshot::Sender<bool>),
 }
@@ -250,7 +253,10 @@ async fn listen(source: Source, mut mouth: Mouth, marks: [String; 2]) -> io::Res
                 mouth.until_listening().await;
                 match socket.recv(&mut packet).await {
                     Ok(0) => return Ok(()),
-                    Ok(length) => mouth.pass_on(&packet[..length]).await,
+                    Ok(length) => match logs::refused(&packet[..length]) {
+                        Some(source) => mouth.say(Word::Refuses(source)).await,
+                        None => mouth.pass_on(&packet[..length]).await,
+                    },
                     // It ended without having heard all that it was told.
                     Err(cause) if cause.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                     Err(cause) => return Err(cause),
