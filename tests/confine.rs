@@ -448,3 +448,16 @@ fn what_left_the_process_group_of_a_dead_service_ends_by_its_cgroup_which_goes_w
         assert!(!group.parent().unwrap().exists(), "{} was left", group.display());
     }
 }
+
+#[test]
+fn a_probe_may_and_has_what_its_service_may_and_has() {
+    let user = if may_change_user() { format!("user: {SOMEBODY}\n") } else { String::new() };
+    let uid = if may_change_user() { SOMEBODY } else { own_uid() };
+    let asks = "echo \"asked by $(id -u) with $(ulimit -n) in $(pwd) by $(umask) about $TORUS_SERVICE $A\"";
+    let probe = format!("ready: {{ exec: [sh, -c, {asks:?}] }}");
+    let keys =
+        format!("{user}limits: {{ nofile: 50 }}\ndirectory: /usr\numask: '0027'\nenvironment: {{ A: b }}\n{probe}");
+    let (torus, _) = told("probe", &keys, "");
+    torus.until("an answer", |status| status["services"][0]["state"] == "running");
+    torus.until_log(&format!("one/1 | asked by {uid} with 50 in /usr by 0027 about one b\n"));
+}

@@ -1,24 +1,22 @@
 //! What the control socket asks for, and the answers.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::changes::{Changes, Present, Reasons, Target};
+use super::changes::{Changes, Present, Target};
 use super::event_loop::{Supervisor, send};
 use super::instance::Instance;
 use super::operations::{Aim, Operation};
 use super::upgrade::ASK_AGAIN;
 use super::{changes, listeners, plan};
 use crate::config::{self, Loaded};
-use crate::control::{Command, Done, Plan, Reply, ServiceStatus, Status, VERSION, torus_version};
-use crate::lifecycle::{Condition, Health, HouseEvent, Id, State};
-use crate::sys::identity;
+use crate::control::{Command, Done, Plan, Reply, ServiceStatus, VERSION};
+use crate::lifecycle::{Health, HouseEvent, Id};
 use crate::sys::signals::{self, Whom};
 
 /// The services that an order moves, each with where to.
@@ -209,76 +207,4 @@ impl Supervisor {
         self.take(HouseEvent::Replace(plan, changes.renewed));
         Ok(moved)
     }
-
-    pub(super) fn status(&self) -> Status {
-        let mut counters: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for instance in self.instances.values() {
-            for (name, value) in instance.counters() {
-                let total = counters.entry(instance.unit.name.clone()).or_default().entry(name).or_default();
-                *total = total.saturating_add(value);
-            }
-        }
-        Status {
-            version: VERSION,
-            torus: torus_version().to_owned(),
-            pid: identity::pid().as_raw(),
-            uptime_ms: ms_since(self.since),
-            state: self.house.health().name().to_owned(),
-            endpoints: self.ground.listeners.endpoints(),
-            services: self.services(),
-            counters,
-            orphans_reaped: self.orphans_reaped,
-            discarded_bytes: self.unread.discarded_bytes,
-        }
-    }
-
-    /// Bus workers first, then by name and number.
-    fn services(&self) -> Vec<ServiceStatus> {
-        let mut services = Vec::new();
-        let mut target = None;
-        for (id, name, number, state) in self.house.members() {
-            let Some(instance) = self.instances.get(&id) else { continue };
-            let waits_for = self.house.waits_for(id).map(|(name, condition)| match condition {
-                Condition::Started => format!("{name} to be started"),
-                Condition::Ready => format!("{name} to be ready"),
-                Condition::Completed => format!("{name} to be completed"),
-            });
-            let due_in_ms = match state {
-                State::Waiting { until } | State::Quarantined { until } => Some(ms_until(until)),
-                _ => None,
-            };
-            let old = instance.process.as_ref().map(|process| &process.launched);
-            let old_configuration =
-                old.filter(|launched| !Rc::ptr_eq(&launched.config, &self.config)).and_then(|old| {
-                    let doors = self.ground.listeners.doors();
-                    let target = target.get_or_insert_with(|| Target::present(&self.config, doors));
-                    Some(target.differs(name, old)).filter(|why| why.any()).map(Reasons::told)
-                });
-            services.push(ServiceStatus {
-                old_configuration,
-                due_in_ms,
-                name: name.to_owned(),
-                instance: number,
-                kind: instance.unit.program.kind().to_owned(),
-                state: state.name().to_owned(),
-                pid: instance.process.as_ref().map(|process| process.pid.as_raw()),
-                uptime_ms: instance.process.as_ref().map(|process| ms_since(process.since)),
-                restarts: instance.starts.saturating_sub(1),
-                last_exit: instance.last_exit.clone(),
-                waits_for,
-                says: instance.says.clone(),
-                warnings: instance.warnings.clone(),
-            });
-        }
-        services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));
-        services
-    }
-}
-
-fn ms_until(then: Instant) -> u64 {
-    then.saturating_duration_since(Instant::now()).as_millis() as u64
-}
-
-fn ms_since(then: Instant) -> u64 {
-    Instant::now().saturating_duration_since(then).as_millis() as u64
 }

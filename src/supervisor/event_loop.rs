@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,32 +12,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use super::environment;
 use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
-use super::logs::{self, Logs};
+use super::logs::Logs;
 use super::operations::Operations;
 use super::plan::{self, Program, Units};
 use super::probes::Probes;
 use super::stopping::Stopping;
-use super::unread::{Due, Patience, Unread};
+use super::unread::{Patience, Unread};
 use super::upgrade::Upgrade;
-use super::words::{self, Told, Word, Words};
+use super::words::{self, Told, Words};
 use super::{Ended, Up};
 use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
 use crate::lifecycle::{Action, Health, House, HouseEvent, Id, Jitter, Outcome, State};
 use crate::sys::signals::Whom;
-use crate::sys::{Pid, memory, notify, signals, tree, wait};
+use crate::sys::{Pid, memory, notify, signals, tree};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
-/// Words that are heard before an end is looked at; what is said later is heard as ever.
-const WORDS_MAX: usize = 1_000;
-/// How many dead are collected before others have their turn; in a storm of forks there are always more.
-const DEAD_MAX: usize = 256;
-/// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
-const STRAY_ROUNDS_MAX: usize = 32;
 
 /// What clients of the control socket ask for.
 pub(super) type Queries = mpsc::Receiver<Query>;
@@ -229,77 +221,6 @@ impl Supervisor {
         self.take(HouseEvent::Stop);
     }
 
-    /// Hears all that was said until now. Nobody can hold us up here by talking on.
-    pub(super) async fn hear_what_was_said(&mut self) {
-        for _ in 0..WORDS_MAX {
-            tokio::select! {
-                biased;
-                Some((id, pid, word)) = self.words.recv() => self.hear(id, pid, word),
-                () = a_moment() => return,
-            }
-        }
-    }
-
-    pub(super) fn hear(&mut self, id: Id, pid: Pid, word: Word) {
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        // The word of an earlier process says nothing about this one.
-        if instance.process.as_ref().is_none_or(|process| process.pid != pid) {
-            return;
-        }
-        let is_log = instance.is_log();
-        match word {
-            Word::Ready => {
-                if is_log {
-                    self.unread.reader_came();
-                }
-                self.take(HouseEvent::Ready(id));
-            }
-            Word::Alive => {
-                if is_log {
-                    self.unread.answered();
-                }
-                self.take(HouseEvent::Alive(id));
-            }
-            Word::Says(text) => instance.says = Some(text),
-            // It has logged that itself.
-            Word::Warns(text) => instance.warnings.push(text),
-            Word::Refuses(source) => {
-                if let Some(instance) = self.instances.get_mut(&logs::pipe_of(source).0) {
-                    let warning = "the log worker has no room to read its output; restart it (torus restart log)";
-                    tracing::error!(service = instance.unit.name, instance = instance.number, "{warning}");
-                    instance.warnings.push(warning.to_owned());
-                }
-            }
-            Word::Probe(words, answer) => self.probes.begin(pid, &words, answer, &self.ground),
-        }
-    }
-
-    /// Does what services that are not read make necessary.
-    fn attend(&mut self, due: Due) {
-        match due {
-            Due::Ask => self.logs.ask(),
-            Due::Hung => {
-                let log = self.instances.iter().find(|(_, instance)| instance.is_log());
-                if let Some(id) = log.map(|(id, _)| *id) {
-                    self.take(HouseEvent::Hung(id));
-                }
-            }
-            Due::BeginToDiscard => {
-                tracing::warn!("no log worker reads what services write: it is discarded until one does");
-                self.discard();
-            }
-            Due::Discard => self.discard(),
-        }
-    }
-
-    fn discard(&mut self) {
-        let Self { unread, instances, .. } = self;
-        unread.discard(|source| {
-            let (id, place) = logs::pipe_of(source);
-            Some(instances.get(&id)?.output.as_ref()?.readers[place].as_fd())
-        });
-    }
-
     /// Gives the house an event and performs what it answers, until nothing is left to be done.
     pub(super) fn take(&mut self, event: HouseEvent) {
         let mut events = VecDeque::from([event]);
@@ -403,58 +324,6 @@ impl Supervisor {
         tracing::warn!(service = unit.name, instance = number, pid, "{what}");
     }
 
-    /// The only place where ends of processes are noticed.
-    pub(super) fn collect_the_dead(&mut self) {
-        let mut owners: Vec<(Pid, Id)> =
-            self.instances.iter().filter_map(|(id, instance)| Some((instance.process.as_ref()?.pid, *id))).collect();
-        // A table that is made for each death at a stop of a thousand is to cost little.
-        owners.sort_unstable();
-        let mut died = Vec::new();
-        let drained =
-            wait::drain_some(DEAD_MAX, |pid, exit| match owners.binary_search_by_key(&pid, |(owned, _)| *owned) {
-                Ok(at) => {
-                    // What it started and left behind must not stand in the way of its successor.
-                    signals::kill_group(pid);
-                    died.push((owners[at].1, pid, exit));
-                }
-                Err(_) if self.probes.end(pid, exit) || self.upgrade.end(pid, exit) => {}
-                Err(_) => self.orphans_reaped += 1,
-            });
-        self.more_dead = drained.unwrap_or_else(|cause| {
-            tracing::error!("cannot wait for children: {cause}");
-            false
-        });
-        if died.is_empty() {
-            return;
-        }
-        // Who has just been collected has left its own among our children already.
-        let mut orphans = tree::children();
-        orphans.retain(|child| {
-            owners.binary_search_by_key(child, |(owned, _)| *owned).is_err() && !self.probes.knows(*child)
-        });
-        let talked = died.iter().map(|(id, ..)| *id);
-        let talked = talked.filter(|id| self.instances.get(id).is_some_and(|instance| instance.output.is_some()));
-        self.logs.ended(talked);
-        for (id, pid, exit) in died {
-            self.probes.forget(pid);
-            let Some(instance) = self.instances.get_mut(&id) else { continue };
-            instance.kill_cgroup();
-            instance.process = None;
-            if instance.is_log() {
-                self.logs.disconnect();
-                self.unread.reader_left();
-            }
-            instance.last_exit = Some(match exit {
-                wait::Exit::Code(code) => LastExit::Code(code),
-                wait::Exit::Signal(number) => LastExit::Signal(number),
-            });
-            let outcome = instance.unit.outcome(exit);
-            self.close_retired_doors();
-            self.kill_strays_of(id, &orphans);
-            self.take(HouseEvent::Died(id, outcome));
-        }
-    }
-
     /// Closes the doors that no worker listens on any more.
     pub(super) fn close_retired_doors(&mut self) {
         if self.ground.listeners.retired.is_empty() {
@@ -463,53 +332,6 @@ impl Supervisor {
         let workers = self.instances.values().filter(|one| matches!(one.unit.program, Program::Requests { .. }));
         let processes = workers.filter_map(|worker| worker.process.as_ref());
         self.ground.listeners.close_retired(processes.flat_map(|process| process.launched.doors.iter().flatten()));
-    }
-
-    /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was.
-    fn kill_strays_of(&self, id: Id, orphans: &[Pid]) {
-        let Some(instance) = self.instances.get(&id) else { return };
-        let marks = environment::marks(&instance.unit.name, instance.number);
-        let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
-        // One that forks and ends at once has a successor which the list does not know yet.
-        let mut listed = orphans.to_vec();
-        for _ in 0..STRAY_ROUNDS_MAX {
-            listed.retain(|orphan| tree::has_variables(*orphan, &marks) && !tree::is_dead(*orphan));
-            if listed.is_empty() {
-                return;
-            }
-            listed.iter().copied().for_each(tree::kill_all_of);
-            let known = |pid: &Pid| {
-                self.instances.values().any(|one| one.process.as_ref().is_some_and(|process| process.pid == *pid))
-            };
-            listed = tree::children();
-            listed.retain(|child| !known(child) && !self.probes.knows(*child));
-        }
-    }
-
-    /// Says how an instance ended and what comes next; the house has decided that already.
-    fn log_death(&self, id: Id) {
-        let Some(Instance { unit, number, last_exit, last_pid, .. }) = self.instances.get(&id) else { return };
-        let in_ms = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis();
-        let next = match self.house.state(id) {
-            Some(State::Starting { .. }) => "; restarting now".to_owned(),
-            Some(State::Waiting { until }) => format!("; restarting in {} ms", in_ms(until)),
-            Some(State::Quarantined { until }) => {
-                format!("; too many restarts: quarantined, tried again in {} ms", in_ms(until))
-            }
-            Some(State::Failed) => "; failed: not started again".to_owned(),
-            Some(
-                State::Pending | State::Running { .. } | State::Stopping { .. } | State::Stopped | State::Completed,
-            )
-            | None => String::new(),
-        };
-        let (service, instance) = (unit.name.as_str(), number);
-        let pid = last_pid.map(tracing::field::display);
-        match last_exit {
-            Some(LastExit::Code(code)) => tracing::info!(service, instance, pid, "exited code={code}{next}"),
-            Some(LastExit::Signal(number)) => tracing::info!(service, instance, pid, "exited signal={number}{next}"),
-            Some(LastExit::NotStarted(cause)) => tracing::error!(service, instance, "cannot start: {cause}{next}"),
-            None => {}
-        }
     }
 
     pub(super) fn answer(&mut self, query: Query) {

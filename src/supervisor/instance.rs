@@ -20,7 +20,7 @@ use super::listeners::Listeners;
 use super::plan::{Program, Unit};
 use super::words::{Ears, Source, Told};
 use crate::config::life::ReadyBy;
-use crate::config::{Config, Sandbox};
+use crate::config::{CgroupLimits, Config, Confine, Sandbox};
 use crate::control::LastExit;
 use crate::lifecycle::Id;
 use crate::sys::Pid;
@@ -91,6 +91,8 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) since: Instant,
     pub(super) launched: Launched,
+    /// As what it was started, whatever its service is by now.
+    pub(super) unit: Rc<Unit>,
     pub(super) ears: Ears,
     /// Our end of the log worker's command socket, for what it is to be told.
     pub(super) command: Option<UnixDatagram>,
@@ -235,8 +237,34 @@ impl Instance {
         let command = line_to_log(&given.sources, self.is_log()).map_err(InstanceError::CommandSocket)?;
         let ears = Ears::open((id, pid), self.number, given.sources, &unit, told);
         let launched = Launched { config: config.clone(), doors: ground.listeners.doors() };
-        self.process = Some(Process { pid, since: Instant::now(), launched, ears, command });
+        self.process = Some(Process { pid, since: Instant::now(), launched, unit, ears, command });
         Ok(pid)
+    }
+
+    /// Starts a command that asks how its process does. It may and has what that process may and has, but for the cgroup: a
+    /// full one is not to keep it from asking.
+    pub(super) fn start_probe(&self, words: &[String], ground: &Ground) -> Result<Pid, InstanceError> {
+        let unit = self.process.as_ref().map_or(&self.unit, |process| &process.unit);
+        let confine = Confine { cgroup: CgroupLimits::default(), ..unit.confine.clone() };
+        let outfit = Outfit::new(&confine, &unit.name, &ground.cgroups, None)?;
+        let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let mut environment = outfit.environment.clone();
+        environment.extend(environment::told(unit, self.number, &ground.listeners, ground.sandbox));
+        let mut descriptors = Vec::new();
+        outfit.hand_secrets(&mut descriptors, &mut environment);
+        let started = spawn::spawn(&Command {
+            program: &spawn::find_program(&arguments[0])?,
+            arguments: &arguments,
+            environment: environment::last_wins(environment),
+            stdin: ground.stdin.as_fd(),
+            output: self.output.as_ref().map(|output| output.writers.each_ref().map(AsFd::as_fd)),
+            descriptors,
+            listen_pid: false,
+            open_files: ground.open_files,
+            confined: &outfit.confined,
+            entrances: Vec::new(),
+        });
+        Ok(started?.pid)
     }
 
     fn given_to_command(&self) -> Result<Given, InstanceError> {

@@ -1,15 +1,9 @@
-//! Probes that are commands: started, collected and ended like everything else that the supervisor starts.
+//! Probes that are commands: collected and ended like everything else that the supervisor starts.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::os::fd::AsFd;
 
 use tokio::sync::oneshot;
 
-use super::environment;
-use super::instance::Ground;
-use crate::sys::confine::Confined;
-use crate::sys::spawn::{self, Command, Started};
 use crate::sys::wait::Exit;
 use crate::sys::{Pid, signals};
 
@@ -25,31 +19,10 @@ struct Probe {
 }
 
 impl Probes {
-    /// Starts a probe of a process. One of the same process that still runs has taken too long, and is ended.
-    pub(super) fn begin(&mut self, of: Pid, words: &[String], answer: oneshot::Sender<bool>, ground: &Ground) {
+    /// Takes note of a probe of a process. One of the same process that still runs has taken too long, and is ended.
+    pub(super) fn begin(&mut self, of: Pid, probe: Pid, answer: oneshot::Sender<bool>) {
         self.forget(of);
-        let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
-        let started = spawn::find_program(&arguments[0]).and_then(|program| {
-            spawn::spawn(&Command {
-                program: &program,
-                arguments: &arguments,
-                environment: environment::inherited(),
-                stdin: ground.stdin.as_fd(),
-                output: None,
-                descriptors: Vec::new(),
-                listen_pid: false,
-                open_files: ground.open_files,
-                confined: &Confined::default(),
-                entrances: Vec::new(),
-            })
-        });
-        match started {
-            Ok(Started { pid, .. }) => drop(self.0.insert(pid, Probe { of, answer: Some(answer) })),
-            Err(cause) => {
-                tracing::warn!(pid = %of, "cannot probe the process: {cause}");
-                let _ = answer.send(false);
-            }
-        }
+        self.0.insert(probe, Probe { of, answer: Some(answer) });
     }
 
     /// Takes note of an end; `false` when that was no probe.

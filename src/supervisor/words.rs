@@ -36,6 +36,9 @@ const SAYS_CHARS_MAX: usize = 200;
 /// Warnings of one process.
 const WARNINGS_MAX: usize = 16;
 
+/// What a probe that is a command may take; then it has failed, and is ended when the next one begins.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How often it is told of one process that a stranger speaks for it; then it is passed over in silence.
 const STRANGERS_TOLD_MAX: usize = 4;
 
@@ -304,32 +307,42 @@ fn is_believed(received: Received, of: Pid, marks: &[String; 2]) -> bool {
 }
 
 /// First asks until it is ready, then for signs of life.
-async fn probe(mouth: Mouth, ready: Option<(Probe, u64)>, alive: Option<(Probe, u64)>) {
+async fn probe(mut mouth: Mouth, ready: Option<(Probe, u64)>, alive: Option<(Probe, u64)>) {
     if let Some((probe, interval_ms)) = ready {
-        while !succeeds(&mouth, &probe, interval_ms).await {
+        while !succeeds(&mut mouth, &probe, interval_ms).await {
             sleep(Duration::from_millis(interval_ms)).await;
         }
         mouth.say(Word::Ready).await;
     }
     while let Some((probe, interval_ms)) = &alive {
-        if succeeds(&mouth, probe, *interval_ms).await {
+        if succeeds(&mut mouth, probe, *interval_ms).await {
             mouth.say(Word::Alive).await;
         }
         sleep(Duration::from_millis(*interval_ms)).await;
     }
 }
 
-/// One probe. A connection has an interval's time (a second at least), a command until the next one is due.
-async fn succeeds(mouth: &Mouth, probe: &Probe, interval_ms: u64) -> bool {
-    let patience = Duration::from_millis(interval_ms.max(1_000));
+/// One probe. A connection has an interval's time (a second at least), a command its own.
+async fn succeeds(mouth: &mut Mouth, probe: &Probe, interval_ms: u64) -> bool {
     match probe {
         Probe::Tcp(address) => {
+            let patience = Duration::from_millis(interval_ms.max(1_000));
             timeout(patience, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
         }
         Probe::Exec(words) => {
             let (answer, answered) = oneshot::channel();
             mouth.say(Word::Probe(words.clone(), answer)).await;
-            timeout(patience, answered).await.is_ok_and(|answer| answer == Ok(true))
+            match timeout(COMMAND_TIME_MAX, answered).await {
+                Ok(answer) => answer == Ok(true),
+                Err(_) => {
+                    if mouth.warnings < WARNINGS_MAX {
+                        mouth.warnings += 1;
+                        let (pid, seconds) = (mouth.of.1, COMMAND_TIME_MAX.as_secs());
+                        tracing::warn!(%pid, "a probe of the process took more than {seconds} s: ended, and failed");
+                    }
+                    false
+                }
+            }
         }
     }
 }

@@ -220,7 +220,7 @@ fn instance(
         };
         let then = then.unwrap_or_else(|| unit.clone());
         let ears = Ears::reopen((id, pid), number, sources, &then, told, is_ready);
-        Process { pid, since: since.instant(origin), launched, ears, command }
+        Process { pid, since: since.instant(origin), launched, unit: then, ears, command }
     });
     Instance {
         number,
