@@ -461,3 +461,41 @@ fn a_probe_may_and_has_what_its_service_may_and_has() {
     torus.until("an answer", |status| status["services"][0]["state"] == "running");
     torus.until_log(&format!("one/1 | asked by {uid} with 50 in /usr by 0027 about one b\n"));
 }
+
+#[test]
+fn what_a_service_of_another_user_leaves_behind_is_ended_where_pid_1_may_not_trace_as_in_a_container() {
+    // What a container has by default: neither CAP_SYS_PTRACE nor CAP_PERFMON.
+    let docker = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,\
+                  +sys_chroot,+mknod,+audit_write,+setfcap";
+    let bounding = format!("--bounding-set={docker}");
+    let (below, user) = match may_change_user() {
+        true => (vec!["setpriv", "--inh-caps=-all", &bounding], SOMEBODY),
+        false => (vec!["env"], own_uid()),
+    };
+    let script = "(setsid sleep 1234 &); echo >&3; exec sleep 1235";
+    let torus = Torus::start_below(
+        &below,
+        &format!("services: {{ one: {{ command: [sh, -c, '{script}'], user: {user}, ready: {{ fd: 3 }} }} }}"),
+        |_| {},
+    );
+    let status = torus.until("it runs", |status| status["state"] == "running");
+    let pid = status["services"][0]["pid"].as_i64().unwrap();
+    // The orphan has become a child of ours.
+    let strays = || {
+        let path = format!("/proc/{0}/task/{0}/children", status["pid"]);
+        let children = fs::read_to_string(path).unwrap();
+        let pids: Vec<i64> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let words = |pid: &i64| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        pids.into_iter().find(|pid| words(pid) == "sleep\x001234\x00")
+    };
+    let begin = Instant::now();
+    let stray = loop {
+        match strays() {
+            Some(stray) => break stray,
+            None => assert!(begin.elapsed() < PATIENCE, "no stray"),
+        }
+    };
+    signal("KILL", pid);
+    torus.until("a restart", |status| status["services"][0]["restarts"] == 1);
+    assert!(!lives(stray), "log:\n{}", torus.log());
+}
