@@ -48,13 +48,15 @@ class Side:
     """A supervisor: its name in the table, its command line, and the signal that stops it.
 
     `prepare` gets the program to be run as each service, where that notes its start, how many services there are, and a
-    directory; it answers the command line. `services` says whether it knows services at all.
+    directory; it answers the command line. `services` says whether it knows services at all, `few` whether it is more
+    than a start and a stop.
     """
 
     name: str
     prepare: Callable
     stop_signal: int = signal.SIGTERM
     services: bool = True
+    few: bool = True
 
 
 def torus(program):
@@ -86,6 +88,10 @@ def folders(service, log, count, directory):
         (folder / "run").symlink_to(service)
         (folder / "stamps").symlink_to(log)
     return made
+
+
+def bare(service, log, count, _directory):
+    return [service, "bare", log, count]
 
 
 def supervisord(service, log, count, directory):
@@ -165,7 +171,8 @@ def with_many(side, ground, directory):
 
 def one_round(side, ground):
     figures = {}
-    for measured in (with_few, with_many) if side.services else (with_few,):
+    measures = [(with_few, side.few), (with_many, side.services)]
+    for measured in (measured for measured, is_wanted in measures if is_wanted):
         with tempfile.TemporaryDirectory(prefix="torus-bench-") as directory:
             try:
                 figures |= measured(side, ground, pathlib.Path(directory))
@@ -219,6 +226,7 @@ def run(arguments, programs):
         Side("supervisord", supervisord),
         init("tini"),
         init("dumb-init"),
+        Side("a bare loop", bare, few=False),
     ]
     if arguments.only:
         sides = [side for side in sides if side.name in arguments.only]

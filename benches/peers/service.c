@@ -6,8 +6,11 @@
 //   service [NAME]                  the same in a directory of s6 or runit: LOG is the file `stamps` there, NAME the
 //                                   directory's, READY_FD is 3 where there is a file `notification-fd`
 //   service family COUNT            starts COUNT children; all sleep
+//   service bare LOG COUNT          starts COUNT of `service LOG sN`; at SIGTERM signals each one's group, as a supervisor
+//                                   does, waits for all, and ends: what any supervisor's start and stop take at least
 //   service orphans COUNT           starts COUNT children, and leaves them when all have ended
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +70,33 @@ static void family(int count) {
     sleep_on();
 }
 
+static void bare(const char *self, const char *log, int count) {
+    pid_t *all = calloc(count, sizeof *all);
+    if (all == NULL)
+        fail("cannot remember the children");
+    sigset_t terminate;
+    sigemptyset(&terminate);
+    sigaddset(&terminate, SIGTERM);
+    sigprocmask(SIG_BLOCK, &terminate, NULL);
+    for (int i = 0; i < count; i++) {
+        all[i] = start_child();
+        if (all[i] == 0) {
+            char name[16];
+            snprintf(name, sizeof name, "s%d", i);
+            setpgid(0, 0);
+            sigprocmask(SIG_UNBLOCK, &terminate, NULL);
+            execl(self, self, log, name, (char *)NULL);
+            fail("cannot execute itself");
+        }
+    }
+    int number;
+    sigwait(&terminate, &number);
+    for (int i = 0; i < count; i++)
+        kill(-all[i], SIGTERM);
+    while (wait(NULL) > 0)
+        ;
+}
+
 static void orphans(int count) {
     pid_t *all = calloc(count, sizeof *all);
     if (all == NULL)
@@ -92,6 +122,10 @@ int main(int argc, char **argv) {
         family(atoi(argv[2]));
     if (argc == 3 && strcmp(argv[1], "orphans") == 0) {
         orphans(atoi(argv[2]));
+        return 0;
+    }
+    if (argc == 4 && strcmp(argv[1], "bare") == 0) {
+        bare(argv[0], argv[2], atoi(argv[3]));
         return 0;
     }
     note(argv[1], argv[2], began);
