@@ -473,7 +473,7 @@ fn what_a_service_of_another_user_leaves_behind_is_ended_where_pid_1_may_not_tra
         false => (vec!["env"], own_uid()),
     };
     let script = "(setsid sleep 1234 &); echo >&3; exec sleep 1235";
-    let torus = Torus::start_below(
+    let mut torus = Torus::start_below(
         &below,
         &format!("services: {{ one: {{ command: [sh, -c, '{script}'], user: {user}, ready: {{ fd: 3 }} }} }}"),
         |_| {},
@@ -498,4 +498,7 @@ fn what_a_service_of_another_user_leaves_behind_is_ended_where_pid_1_may_not_tra
     signal("KILL", pid);
     torus.until("a restart", |status| status["services"][0]["restarts"] == 1);
     assert!(!lives(stray), "log:\n{}", torus.log());
+    // Its successor leaves one too.
+    torus.signal("TERM");
+    assert_eq!(torus.end().0.code(), Some(0), "log:\n{}", torus.log());
 }

@@ -91,6 +91,8 @@ pub enum HouseEvent {
     Hung(Id),
     /// An instance's process ended, or could not be started.
     Died(Id, Outcome),
+    /// Nobody ran for a time, neither who is to judge nor, perhaps, who is judged: silence until now says nothing.
+    Paused,
     /// Time has passed; see [`House::deadline`].
     Tick,
     /// Everything is to end in order; told again: soon; told a third time: at once.
@@ -332,6 +334,10 @@ impl House {
             (_, HouseEvent::Alive(id)) => self.tell(id, Event::Alive, &mut turn),
             (_, HouseEvent::Hung(id)) => self.tell(id, Event::Hung, &mut turn),
             (_, HouseEvent::Died(id, outcome)) => self.died(id, outcome, &mut turn),
+            (_, HouseEvent::Paused) => {
+                let all: Vec<Id> = self.members.keys().copied().collect();
+                all.into_iter().for_each(|id| self.tell(id, Event::Paused, &mut turn));
+            }
             (_, HouseEvent::Tick) => self.tick(&mut turn),
             (_, HouseEvent::Stop) => self.stop(&mut turn),
             (Phase::Up { .. }, HouseEvent::StartService(name)) => self.start_service(&name, &mut turn),
@@ -580,10 +586,12 @@ impl House {
                 event => event,
             };
             let action = member.instance.step(event, &member.rules, turn.now, turn.jitter);
-            if action == Some(Action::Spawn)
-                && let Some(service) = self.plan.get(&member.service)
-            {
-                member.rules = service.rules.clone();
+            if action == Some(Action::Spawn) {
+                if let Some(service) = self.plan.get(&member.service) {
+                    member.rules = service.rules.clone();
+                }
+                // Whoever starts has what a roll would bring.
+                self.rolling.iter_mut().for_each(|rolling| rolling.rest.retain(|other| *other != id));
             }
             turn.actions.extend(action.map(|action| (id, action)));
         }

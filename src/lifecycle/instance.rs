@@ -87,6 +87,8 @@ pub enum Event {
     Alive,
     /// Its process was found to have hung.
     Hung,
+    /// Nobody ran for a time: its silence until now says nothing.
+    Paused,
     /// Its process ended, or could not be started.
     Died(Outcome),
     /// Its process ended, and none is to follow.
@@ -199,12 +201,13 @@ impl Instance {
                 None
             }
             (Pending | Waiting { .. } | Quarantined { .. }, Stop) => self.rest(Stopped),
-            (Pending | Waiting { .. } | Quarantined { .. }, KillAt(_)) => None,
+            (Pending | Waiting { .. } | Quarantined { .. }, KillAt(_) | Paused) => None,
             (Pending | Waiting { .. } | Quarantined { .. }, Ready | Alive | Hung | Died(_) | Gone | Tick) => None,
 
             (Starting { .. } | Running { .. } | Stopping { .. }, Gone) => self.rest(Stopped),
             (Starting { since }, Ready) => self.rest(Running { since, heard: now }),
-            (Running { since, .. }, Alive) => self.rest(Running { since, heard: now }),
+            (Running { since, .. }, Alive | Paused) => self.rest(Running { since, heard: now }),
+            (Starting { .. }, Paused) => self.rest(Starting { since: now }),
             // It never became ready, so this was no healthy life, however long it lasted.
             (Starting { .. }, Died(outcome)) => self.judge(outcome, None, rules, now, jitter),
             (Running { since, .. }, Died(outcome)) => {
@@ -231,9 +234,10 @@ impl Instance {
             (Stopping { kill_at: Some(before), next }, KillAt(at)) => {
                 self.rest(Stopping { kill_at: Some(before.min(at)), next })
             }
-            (Stopping { .. }, Start | Ready | Alive | Hung | Tick | KillAt(_)) => None,
+            (Stopping { .. }, Start | Ready | Alive | Hung | Paused | Tick | KillAt(_)) => None,
 
-            (Stopped | Completed | Failed, Ready | Alive | Hung | Died(_) | Gone | Tick | Stop | KillAt(_)) => None,
+            (Stopped | Completed | Failed, Stop | KillAt(_)) => None,
+            (Stopped | Completed | Failed, Ready | Alive | Hung | Paused | Died(_) | Gone | Tick) => None,
         }
     }
 

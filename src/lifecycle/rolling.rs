@@ -57,25 +57,50 @@ impl House {
     /// New processes for these instances, one service after the other. What is stopped by order stays so.
     pub(super) fn renew_all(&mut self, mut renewed: BTreeMap<String, BTreeSet<u32>>) {
         renewed.retain(|name, _| !self.is_stopped(name));
+        // What they come after and fails is tried anew before them.
+        let names: Vec<&str> = renewed.keys().map(String::as_str).collect();
+        let lost: Vec<String> =
+            names.into_iter().flat_map(|name| self.after_all(name)).filter(|name| self.is_lost(name)).collect();
+        for name in lost {
+            renewed.entry(name).or_default();
+        }
         for (name, numbers) in &renewed {
             let before = self.before(name);
-            let behind = renewed.keys().filter(|other| before.contains(other.as_str())).cloned().collect();
+            let mut behind: BTreeSet<String> =
+                renewed.keys().filter(|other| before.contains(*other)).cloned().collect();
+            // What an earlier plan has begun to renew is not done yet.
+            behind.extend(self.after_all(name).into_iter().filter(|other| self.is_rolling(other)));
             self.renew(name.clone(), numbers, behind);
         }
     }
 
-    /// Everything that a service comes after, directly or not.
-    fn before(&self, name: &str) -> BTreeSet<&str> {
-        let Some(service) = self.plan.get(name) else { return BTreeSet::new() };
-        let tiers = self.plan.iter().filter(|(_, other)| other.tier < service.tier);
-        let mut found: BTreeSet<&str> = tiers.map(|(other, _)| other.as_str()).collect();
-        let mut next: Vec<&str> = service.after.keys().map(String::as_str).collect();
+    /// Whether a service has instances that fail and will be tried again.
+    fn is_lost(&self, name: &str) -> bool {
+        let lost =
+            |member: &Member| matches!(member.instance.state(), State::Waiting { .. } | State::Quarantined { .. });
+        let mut members = self.members.values().filter(|member| member.service == name && member.goal == Goal::Up);
+        members.any(lost)
+    }
+
+    /// What a service says that it comes after, directly or not.
+    fn after_all(&self, name: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![name];
         while let Some(name) = next.pop() {
-            if found.insert(name) {
-                next.extend(self.plan.get(name).iter().flat_map(|service| service.after.keys().map(String::as_str)));
+            for before in self.plan.get(name).iter().flat_map(|service| service.after.keys()) {
+                if found.insert(before.clone()) {
+                    next.push(before);
+                }
             }
         }
         found
+    }
+
+    /// Everything that a service comes after, directly or not.
+    fn before(&self, name: &str) -> BTreeSet<String> {
+        let Some(service) = self.plan.get(name) else { return BTreeSet::new() };
+        let tiers = self.plan.iter().filter(|(_, other)| other.tier < service.tier);
+        tiers.map(|(other, _)| other.clone()).chain(self.after_all(name)).collect()
     }
 
     /// As a restart, of those instances alone. Before them those are tried that want a process and have none: what is
@@ -93,9 +118,18 @@ impl House {
         self.begin_roll(name, rest, behind);
     }
 
+    /// Who is on trial in a roll that this one replaces is waited for, or is the first to be tried anew: of those who serve
+    /// nobody makes room meanwhile.
     fn begin_roll(&mut self, name: String, mut rest: VecDeque<Id>, behind: BTreeSet<String>) {
         self.stalled.remove(&name);
-        self.rolling.retain(|rolling| rolling.service != name);
+        let before = self.rolling.iter().position(|rolling| rolling.service == name);
+        let mut current = before.and_then(|place| self.rolling.remove(place).current);
+        if let Some(place) = current.and_then(|id| rest.iter().position(|other| *other == id)) {
+            current = None;
+            let first = rest.remove(place);
+            rest.extend(first);
+            rest.rotate_right(1);
+        }
         rest.retain(|id| {
             self.members.get_mut(id).is_some_and(|member| {
                 let stays = member.goal != Goal::Gone;
@@ -105,7 +139,7 @@ impl House {
                 stays
             })
         });
-        self.rolling.push(Rolling { service: name, current: None, rest, behind });
+        self.rolling.push(Rolling { service: name, current, rest, behind });
     }
 
     /// Takes every roll as far as it goes now.
@@ -119,6 +153,10 @@ impl House {
     /// Answers whether the roll is over.
     fn roll_on(&mut self, place: usize, turn: &mut Turn) -> bool {
         loop {
+            if matches!(self.stand_of_current(&self.rolling[place], turn.now), Stand::Good) {
+                // Nobody waits for it any more.
+                self.rolling[place].current = None;
+            }
             match self.stand(&self.rolling[place], turn.now) {
                 Stand::Good => {}
                 Stand::Open => return false,
@@ -127,15 +165,25 @@ impl House {
                     return true;
                 }
             }
-            let Some(next) = self.rolling[place].rest.pop_front() else { return true };
-            self.rolling[place].current = Some(next);
+            let rolling = &mut self.rolling[place];
+            // From now on what it came after is its own affair.
+            rolling.behind.clear();
+            let Some(next) = rolling.rest.pop_front() else { return true };
+            rolling.current = Some(next);
             self.tell(next, Event::Restart, turn);
         }
     }
 
     fn stand(&self, rolling: &Rolling, now: Instant) -> Stand {
-        let Some(current) = rolling.current else { return self.stand_before(rolling) };
-        let Some(member) = self.members.get(&current) else { return Stand::Good };
+        match self.stand_of_current(rolling, now) {
+            Stand::Good => self.stand_before(rolling),
+            stand => stand,
+        }
+    }
+
+    /// How far the instance is that it was about last.
+    fn stand_of_current(&self, rolling: &Rolling, now: Instant) -> Stand {
+        let Some(member) = rolling.current.and_then(|current| self.members.get(&current)) else { return Stand::Good };
         match member.instance.state() {
             State::Pending if self.has_settled(member) => Stand::Bad,
             State::Pending | State::Starting { .. } | State::Stopping { .. } => Stand::Open,
@@ -186,7 +234,7 @@ impl House {
     /// When the present instance of a roll has lived long enough, if somebody waits for that.
     fn trial_end(&self, rolling: &Rolling) -> Option<Instant> {
         let member = self.members.get(&rolling.current?)?;
-        let waits = |other: &Rolling| other.current.is_none() && other.behind.contains(&rolling.service);
+        let waits = |other: &Rolling| other.behind.contains(&rolling.service);
         match member.instance.state() {
             State::Running { since, .. }
                 if member.rules.ready_at_once && (!rolling.rest.is_empty() || self.rolling.iter().any(waits)) =>

@@ -315,6 +315,20 @@ fn a_ready_process_that_says_nothing_is_aborted_then_killed_then_started_again()
 }
 
 #[test]
+fn silence_says_nothing_while_nobody_ran() {
+    let rules = Rules { watchdog: Some(ms(500)), ready_max: Some(ms(500)), ..rules() };
+    let mut sim = Sim::up(plan([("watched", Service { rules, ..service(&[]) })]));
+    assert_eq!(sim.after(5_000, HouseEvent::Paused), NOTHING);
+    assert_eq!(sim.tick_after(0), NOTHING);
+    assert_eq!(sim.tick_after(500), ["Abort watched/1"], "it has its whole time anew, and no more");
+    sim.dies("watched/1");
+    assert_eq!(sim.state("watched/1"), "starting");
+    assert_eq!(sim.after(5_000, HouseEvent::Paused), NOTHING);
+    assert_eq!(sim.tick_after(499), NOTHING);
+    assert_eq!(sim.tick_after(1), ["Terminate watched/1"]);
+}
+
+#[test]
 fn a_process_that_was_found_to_have_hung_is_aborted_then_killed_then_started_again() {
     let rules = Rules { stop_max: ms(50), ..rules() };
     let mut sim = Sim::begin(plan([("hung", Service { rules, ..service(&[]) })])).0;
@@ -468,6 +482,45 @@ fn what_is_stopped_by_order_stays_so_when_its_service_changes() {
     sim.dies("a/1");
     assert_eq!(sim.after(0, HouseEvent::Replace(all, renewed("a", &[1]))), NOTHING);
     assert_eq!((sim.state("a/1"), sim.house.is_rolling("a")), ("stopped", false));
+}
+
+#[test]
+fn a_roll_that_is_ordered_again_takes_nobody_more_away() {
+    let all = plan([("a", Service { instances: 3, ..service(&[]) })]);
+    let restart = || HouseEvent::RestartService("a".into());
+    let mut sim = Sim::up(all.clone());
+    sim.after(0, restart());
+    sim.dies("a/1");
+    assert_eq!(sim.ready("a/1"), ["Terminate a/2"]);
+    assert_eq!(sim.after(0, restart()), NOTHING, "the second is the first to be tried anew, and is under way");
+    assert_eq!(sim.dies("a/2"), ["Spawn a/2"]);
+    // The same plan again: what was renewed by it need not be once more, but is waited for.
+    assert_eq!(sim.after(0, HouseEvent::Replace(all.clone(), renewed("a", &[1, 3]))), NOTHING);
+    assert_eq!(sim.after(0, HouseEvent::Replace(all, renewed("a", &[3]))), NOTHING);
+    assert_eq!(sim.ready("a/2"), ["Terminate a/3"]);
+    sim.dies("a/3");
+    sim.ready("a/3");
+    assert_eq!(sim.house.outcome("a"), Some(true));
+}
+
+#[test]
+fn what_comes_after_what_an_earlier_plan_renewed_in_vain_keeps_its_processes() {
+    let all = plan([("b", service(&[("a", Condition::Ready)])), ("a", service(&[]))]);
+    let mut sim = Sim::up(all.clone());
+    let both = [("a", [1]), ("b", [1])].map(|(name, to)| (name.to_owned(), to.into()));
+    assert_eq!(sim.after(0, HouseEvent::Replace(all.clone(), both.into())), ["Terminate a/1"]);
+    sim.dies("a/1");
+    let again = || HouseEvent::Replace(all.clone(), renewed("b", &[1]));
+    assert_eq!(sim.after(0, again()), NOTHING, "it is still being renewed");
+    sim.dies("a/1");
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!(sim.state("a/1"), "waiting");
+    assert_eq!(sim.after(0, again()), ["Spawn a/1"], "it is tried first");
+    assert_eq!(sim.dies("a/1"), ["Spawn a/1"]);
+    assert_eq!(sim.dies("a/1"), NOTHING);
+    assert_eq!(sim.house.outcome("b"), Some(false));
+    assert_eq!(sim.after(0, again()), ["Spawn a/1"]);
+    assert_eq!(sim.ready("a/1"), ["Terminate b/1"]);
 }
 
 /// A database, what uses it, and what uses that; each restarted by a plan that renews all.

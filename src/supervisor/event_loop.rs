@@ -32,6 +32,9 @@ use crate::sys::{Pid, memory, notify, signals, tree};
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
 
+/// Who is so much later than he wanted has not run himself, as in a container that was paused.
+const LATE: Duration = Duration::from_millis(500);
+
 /// What clients of the control socket ask for.
 pub(super) type Queries = mpsc::Receiver<Query>;
 
@@ -171,7 +174,7 @@ impl Supervisor {
                 due = self.unread.next(Patience::of(&self.config.logs)) => self.attend(due),
                 step = self.upgrade.next() => self.go_on_with_upgrade(step, &mut signals, &mut queries).await,
                 () = yield_now(), if self.more_dead => self.collect_the_dead(),
-                () = until(deadline) => self.take(HouseEvent::Tick),
+                () = until(deadline) => self.judge(deadline).await,
             }
             self.answer_what_is_over();
         }
@@ -211,6 +214,16 @@ impl Supervisor {
             Happened::StopAsked(name) => self.stop(name),
             Happened::ReloadAsked => self.hangups.note(Instant::now()),
         }
+    }
+
+    /// A time is over. What was said until now is heard first; and who comes late himself has no right to judge silence.
+    async fn judge(&mut self, deadline: Option<Instant>) {
+        self.hear_what_was_said().await;
+        if deadline.is_some_and(|at| at.elapsed() > LATE) {
+            tracing::warn!("torus did not run for a time: signs of life are waited for anew");
+            self.take(HouseEvent::Paused);
+        }
+        self.take(HouseEvent::Tick);
     }
 
     fn stop(&mut self, signal: &str) {

@@ -230,14 +230,15 @@ impl Instance {
             confined: &outfit.confined,
             entrances: outfit.entrances(),
         };
+        let line = line_to_log(&given.sources, self.is_log()).map_err(InstanceError::CommandSocket)?;
         let Started { pid, warnings } = spawn::spawn_bound(&command, bond)?;
+        // Nothing may fail from here on: there would be a process that nobody knows.
         let Outfit { confined, group, .. } = outfit;
         self.group = group;
         self.note(confined.warnings.into_iter().chain(warnings).collect());
-        let command = line_to_log(&given.sources, self.is_log()).map_err(InstanceError::CommandSocket)?;
         let ears = Ears::open((id, pid), self.number, given.sources, &unit, told);
         let launched = Launched { config: config.clone(), doors: ground.listeners.doors() };
-        self.process = Some(Process { pid, since: Instant::now(), launched, unit, ears, command });
+        self.process = Some(Process { pid, since: Instant::now(), launched, unit, ears, command: line });
         Ok(pid)
     }
 

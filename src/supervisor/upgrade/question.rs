@@ -50,7 +50,8 @@ impl Supervisor {
         let state = state.write().map_err(|cause| format!("cannot write the state: {cause}"))?;
         let (ours, theirs) = pipe::output(WORDS_BYTES_MAX as usize).map_err(|cause| format!("no pipe: {cause}"))?;
         let mut arguments = resume_arguments(binary.path(), FIRST_DESCRIPTOR);
-        arguments.push("--ask".into());
+        // All that it will be called with, so that it is known before there is no way back.
+        arguments.extend(["--back", &BINARY_DESCRIPTOR.to_string(), "--returned", "", "--ask"].map(OsString::from));
         let started = spawn::spawn(&Command {
             program: Path::new(&format!("/proc/self/fd/{BINARY_DESCRIPTOR}")),
             arguments: &arguments,
