@@ -398,3 +398,27 @@ fn a_reader_that_has_stopped_reading_does_not_stop_the_supervisor() {
     torus.child.stderr.take().unwrap().read_to_end(&mut said).unwrap();
     assert!(said.len() >= 4096);
 }
+
+#[test]
+fn a_supervisor_that_did_not_run_for_a_time_takes_nobody_for_hung() {
+    let pulse = "import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+n = 0
+while True:
+    s.sendto(b\"READY=1\\nWATCHDOG=1\\nSTATUS=%d\" % n, chr(0) + os.environ[\"NOTIFY_SOCKET\"][1:])
+    n += 1
+    time.sleep(.1)";
+    let torus = Torus::up(&format!(
+        "services: {{ a: {{ command: [python3, -c, {pulse:?}], ready: notify, watchdog: {{ timeout_ms: 1000 }} }} }}"
+    ));
+    let before = pid(&torus.status().unwrap(), 0);
+    torus.signal("STOP");
+    // Far beyond its time.
+    std::thread::sleep(Duration::from_millis(2_500));
+    torus.signal("CONT");
+    torus.until_log("torus did not run for a time");
+    let said = |status: &Value| status["services"][0]["says"].as_str().and_then(|says| says.parse::<u64>().ok());
+    let heard = said(&torus.status().unwrap());
+    let after = torus.until("it goes on", |status| said(status) > heard.map(|said| said + 5));
+    assert_eq!((pid(&after, 0), after["services"][0]["restarts"].as_u64()), (before, Some(0)), "{}", torus.log());
+}

@@ -14,7 +14,6 @@ use crate::control::{Command, Done, Plan};
 use crate::sys::runtime::Directory;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: torus restart hello")]
 pub(super) struct ServiceArgs {
     /// The service's name, as `torus status` shows it before the slash
     service: String,
@@ -158,7 +157,13 @@ fn reached(done: &Done) -> String {
         return format!("{}\n", escape::line(&format!("torus {version} runs")));
     }
     let table = if done.services.is_empty() { "done\n".to_owned() } else { status::services(&done.services) };
-    if done.reached { table } else { format!("{table}\nnot reached: the log of torus tells why\n") }
+    if done.reached {
+        table
+    } else {
+        format!(
+            "{table}\nnot reached: what torus itself says (its standard error, the journal under systemd) tells why\n"
+        )
+    }
 }
 
 #[cfg(test)]

@@ -41,10 +41,13 @@ enum Command {
     /// Show the services and counters of the torus that runs here
     Status(status::StatusArgs),
     /// Start a service that is stopped, or try one again that waits, rests or has failed
+    #[command(after_help = "Example: torus start hello")]
     Start(control::ServiceArgs),
     /// Stop a service, in order, until it is started again
+    #[command(after_help = "Example: torus stop hello")]
     Stop(control::ServiceArgs),
     /// Give a service new processes: one instance at a time, each ready before the next
+    #[command(after_help = "Example: torus restart hello")]
     Restart(control::ServiceArgs),
     /// Send a signal to a service's processes, not to what they started
     Signal(control::SignalArgs),

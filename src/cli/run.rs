@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::config::ConfigFile;
 use super::{escape, fail, fail_config, log, print, reachable};
-use crate::config::{self, ConfigError, Loaded, Origin};
+use crate::config::{self, ConfigError, Loaded, LogFormat, Origin};
 use crate::supervisor::{self, Handover, Options, StateError, Up};
 use crate::sys::stderr::Stderr;
 use crate::sys::{identity, runtime, signals};
@@ -55,12 +55,15 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
     }
     log::never_wait();
     let served = !config.services.is_empty();
-    let announce = |up: &Up| announce(up, served, runtime_dir, &origin);
+    let runtime_directory = runtime::directory(runtime_dir);
+    let named = runtime_directory.is_named.then(|| runtime_directory.path.clone());
+    let format = config.logs.format;
+    let announce = |up: &Up| announce(up, served, format, named.as_deref(), &origin);
     let file = match &origin {
         Origin::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         Origin::Embedded => None,
     };
-    let options = Options { config, file, runtime_directory: runtime::directory(runtime_dir) };
+    let options = Options { config, file, runtime_directory };
     match supervisor::run(options, announce) {
         Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
@@ -80,7 +83,8 @@ fn resume(handover: Result<Handover, StateError>) -> ExitCode {
     let origin = handover.file().map_or(Origin::Embedded, |file| Origin::File(file.to_owned()));
     let directory = handover.runtime_directory().clone();
     let named = directory.is_named.then_some(directory.path.as_path());
-    match handover.resume(|up: &Up| announce(up, served, named, &origin)) {
+    let format = handover.config().logs.format;
+    match handover.resume(|up: &Up| announce(up, served, format, named, &origin)) {
         Ok(ended) => ExitCode::from(ended.code),
         Err(error) => fail(error),
     }
@@ -94,7 +98,11 @@ fn answer(descriptor: i32) -> ExitCode {
     }
 }
 
-fn announce(up: &Up, served: bool, runtime_dir: Option<&Path>, origin: &Origin) {
+fn announce(up: &Up, served: bool, format: LogFormat, runtime_dir: Option<&Path>, origin: &Origin) {
+    // Standard output is a stream of objects then.
+    if format == LogFormat::Json {
+        return tracing::info!("running, configured by {origin}");
+    }
     let program = std::env::args().next().unwrap_or_else(|| "torus".to_owned());
     let text = announcement(up, served, &program, runtime_dir, &origin.to_string());
     // Who does not read it has none: nobody is waited for here.

@@ -163,6 +163,10 @@ impl Supervisor {
         let mut target = Target::present(&self.config, self.ground.listeners.doors());
         for instance in self.instances.values_mut() {
             let Some(process) = &mut instance.process else { continue };
+            // Of one on its way out no other configuration tells how it is watched.
+            if !self.units.contains_key(&instance.unit.name) {
+                continue;
+            }
             if !target.differs(&instance.unit.name, &process.launched).any() {
                 process.launched.config = self.config.clone();
             }

@@ -308,7 +308,11 @@ impl Supervisor {
                 tracing::info!(service = instance.unit.name, instance = instance.number, %pid, "started");
                 let ready = instance.unit.is_ready_at_once();
                 match instance.process.as_mut().and_then(|process| process.command.take()) {
-                    Some(command) => self.logs.connect(pid, command, &self.instances),
+                    Some(command) => {
+                        // What its predecessor had no room for, it may have.
+                        self.instances.values_mut().for_each(|instance| instance.is_refused = false);
+                        self.logs.connect(pid, command, &self.instances);
+                    }
                     None => self.logs.began(id, pid),
                 }
                 ready.then_some(HouseEvent::Ready(id))

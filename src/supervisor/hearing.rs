@@ -12,6 +12,9 @@ use crate::sys::Pid;
 /// Words that are heard before an end is looked at; what is said later is heard as ever.
 const WORDS_MAX: usize = 1_000;
 
+/// What the log worker's refusal means.
+pub(super) const REFUSED: &str = "the log worker has no room to read its output; restart it (torus restart log)";
+
 impl Supervisor {
     /// Hears all that was said until now. Nobody can hold us up here by talking on.
     pub(super) async fn hear_what_was_said(&mut self) {
@@ -48,10 +51,10 @@ impl Supervisor {
             // It has logged that itself.
             Word::Warns(text) => instance.warnings.push(text),
             Word::Refuses(source) => {
-                if let Some(instance) = self.instances.get_mut(&logs::pipe_of(source).0) {
-                    let warning = "the log worker has no room to read its output; restart it (torus restart log)";
-                    tracing::error!(service = instance.unit.name, instance = instance.number, "{warning}");
-                    instance.warnings.push(warning.to_owned());
+                let instance = self.instances.get_mut(&logs::pipe_of(source).0);
+                if let Some(instance) = instance.filter(|instance| !instance.is_refused) {
+                    instance.is_refused = true;
+                    tracing::error!(service = instance.unit.name, instance = instance.number, "{REFUSED}");
                 }
             }
             Word::Probe(words, answer) => match instance.start_probe(&words, &self.ground) {

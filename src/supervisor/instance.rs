@@ -62,6 +62,8 @@ pub(super) struct Instance {
     pub(super) last_exit: Option<LastExit>,
     /// What its process says about itself (`STATUS=`).
     pub(super) says: Option<String>,
+    /// Whether the log worker had no room for its output.
+    pub(super) is_refused: bool,
     /// What its last start did without, in sentences.
     pub(super) warnings: Vec<String>,
     pub(super) counters: Option<CountersMemory>,
@@ -153,6 +155,7 @@ impl Instance {
             last_pid: None,
             last_exit: None,
             says: None,
+            is_refused: false,
             warnings: Vec::new(),
             counters: None,
             group: None,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::changes::{Reasons, Target};
 use super::event_loop::Supervisor;
+use super::hearing::REFUSED;
 use crate::control::{ServiceStatus, Status, VERSION, torus_version};
 use crate::lifecycle::{Condition, State};
 use crate::sys::identity;
@@ -55,6 +56,7 @@ impl Supervisor {
                     let target = target.get_or_insert_with(|| Target::present(&self.config, doors));
                     Some(target.differs(name, old)).filter(|why| why.any()).map(Reasons::told)
                 });
+            let refused = instance.is_refused.then(|| REFUSED.to_owned());
             services.push(ServiceStatus {
                 old_configuration,
                 due_in_ms,
@@ -68,7 +70,7 @@ impl Supervisor {
                 last_exit: instance.last_exit.clone(),
                 waits_for,
                 says: instance.says.clone(),
-                warnings: instance.warnings.clone(),
+                warnings: instance.warnings.iter().cloned().chain(refused).collect(),
             });
         }
         services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));

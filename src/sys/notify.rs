@@ -3,15 +3,16 @@
 //! Both speak sd_notify(3): assignments like `READY=1`, one to a line.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind, getsockname,
-    recvmsg, setsockopt, socket, socketpair, sockopt,
+    AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, socketpair, sockopt,
 };
 use nix::unistd::{Pid, pipe2};
+
+use super::pass;
 
 /// A new pair of command sockets: ours, non-blocking, and the worker's.
 ///
@@ -37,9 +38,6 @@ pub fn inbox() -> io::Result<(UnixDatagram, String)> {
     Ok((socket.into(), address))
 }
 
-/// Descriptors that one datagram can carry (unix(7), SCM_MAX_FD).
-const DESCRIPTORS_MAX: usize = 253;
-
 /// A datagram that was received, and who sent it, by the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -53,24 +51,10 @@ pub struct Received {
 
 /// The next datagram of an [`inbox`]; `WouldBlock` when there is none. What is longer than the buffer is cut.
 pub fn receive(inbox: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
-    // Room for what may come along (FDSTORE=1, BARRIER=1): it is closed, which is what a barrier waits for.
-    let mut space = nix::cmsg_space!(UnixCredentials, [std::os::fd::RawFd; DESCRIPTORS_MAX]);
-    let mut parts = [io::IoSliceMut::new(buffer)];
-    let fd = inbox.as_fd().as_raw_fd();
-    let got = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    let mut sender = None;
-    for message in got.cmsgs()? {
-        match message {
-            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
-            ControlMessageOwned::ScmRights(descriptors) => {
-                // SAFETY: the kernel has just made them ours, and nobody else knows of them.
-                descriptors.into_iter().for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
-            _ => {}
-        }
-    }
+    // What may come along (FDSTORE=1, BARRIER=1) is closed, which is what a barrier waits for.
+    let (length, sender) = pass::receive_words(inbox, buffer)?;
     let sender = sender.ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Received { length: got.bytes, pid: Pid::from_raw(sender.pid()), uid: sender.uid() })
+    Ok(Received { length, pid: Pid::from_raw(sender.pid), uid: sender.uid })
 }
 
 /// A pipe for a child's word of readiness, as s6 has it: our end, non-blocking, and the child's.
@@ -93,4 +77,31 @@ pub fn manager_stopping() -> io::Result<()> {
 fn tell_manager(assignment: (&str, &str)) -> io::Result<()> {
     systemd::daemon::notify([assignment].iter())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    use nix::unistd::{getpid, getuid};
+
+    use super::*;
+
+    #[test]
+    fn who_speaks_is_known_and_descriptors_that_come_along_are_closed() {
+        let (inbox, address) = inbox().unwrap();
+        let speaker = UnixDatagram::unbound().unwrap();
+        speaker.connect_addr(&SocketAddr::from_abstract_name(&address[1..]).unwrap()).unwrap();
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        pass::send(&speaker, b"BARRIER=1", &[writer.as_fd(); pass::DESCRIPTORS_MAX]).unwrap();
+        drop(writer);
+        let mut buffer = [0; 64];
+        let received = receive(&inbox, &mut buffer).unwrap();
+        assert_eq!((received.pid, received.uid), (getpid(), getuid().as_raw()));
+        assert_eq!(&buffer[..received.length], b"BARRIER=1");
+        assert_eq!(std::fs::File::from(reader).read(&mut buffer).unwrap(), 0, "somebody has its other end");
+        assert_eq!(receive(&inbox, &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 }

@@ -23,6 +23,16 @@ union Control {
     _align: libc::cmsghdr,
 }
 
+// SAFETY: arithmetic on a length, without access to memory.
+const WORDS_CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
+
+/// Room for who sent a packet, and for nothing else, aligned as its header must be.
+#[repr(C)]
+union WordsControl {
+    _bytes: [u8; WORDS_CONTROL_BYTES],
+    _align: libc::cmsghdr,
+}
+
 /// What [`receive`] found.
 #[derive(Debug)]
 pub enum Received {
@@ -105,6 +115,43 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         return Ok(Received::Ended);
     }
     Ok(Received::Packet { length, descriptors })
+}
+
+/// Receives one datagram of words into `buffer`, and who sent it, if the kernel says so. The kernel names the sender
+/// first, and there is no room for descriptors then: they never come into our table, which they might fill.
+pub(super) fn receive_words(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<libc::ucred>)> {
+    let mut control = MaybeUninit::<WordsControl>::uninit();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut message = header(&mut part);
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = WORDS_CONTROL_BYTES as _;
+    // SAFETY: the message points to a buffer and to room for control data that both live here.
+    let received =
+        unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT) };
+    let length = Errno::result(received)? as usize;
+    // SAFETY: the kernel has just filled the message in, which still points to live memory.
+    let (sender, descriptors) = unsafe { (sender(&message), carried(&message)) };
+    drop(descriptors);
+    Ok((length, sender))
+}
+
+/// Who sent a received message.
+///
+/// # Safety
+/// The message must be as recvmsg(2) left it, with its control data alive.
+unsafe fn sender(message: &libc::msghdr) -> Option<libc::ucred> {
+    // SAFETY: the macros walk control data that the kernel has written, within the length that it has set.
+    unsafe {
+        let mut next = libc::CMSG_FIRSTHDR(message);
+        while let Some(control) = next.as_ref() {
+            let whole = control.cmsg_len >= libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as usize;
+            if control.cmsg_level == libc::SOL_SOCKET && control.cmsg_type == libc::SCM_CREDENTIALS && whole {
+                return Some(libc::CMSG_DATA(control).cast::<libc::ucred>().read_unaligned());
+            }
+            next = libc::CMSG_NXTHDR(message, control);
+        }
+    }
+    None
 }
 
 /// A message of one part and no control data yet.

@@ -16,6 +16,10 @@ use super::identity;
 /// Processes that one walk looks at; a tree that is larger is walked again by whoever waits for its end.
 const WALK_MAX: usize = 65_536;
 
+/// Generations between a process and the one that it belongs to. Whoever has more is not looked after any further: to
+/// look takes time, and everybody decides for himself how many he has.
+const BELONG_MAX: usize = 64;
+
 /// Our own children, dead ones that nobody collected yet included.
 pub fn children() -> Vec<Pid> {
     children_of(getpid())
@@ -65,7 +69,7 @@ pub fn belongs(process: Pid, to: Pid, variables: &[&str]) -> Option<bool> {
     let us = getpid();
     fs::read_link("/proc/self").ok().filter(|own| own.as_os_str().to_str() == Some(&us.to_string()))?;
     let mut at = process;
-    for _ in 0..WALK_MAX {
+    for _ in 0..BELONG_MAX {
         match stat(at) {
             None if at == process => return None,
             // Its children have another parent by now.

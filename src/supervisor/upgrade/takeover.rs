@@ -229,6 +229,7 @@ fn instance(
         last_pid: written.last_pid.map(Pid::from_raw),
         last_exit: written.last_exit,
         says: written.says,
+        is_refused: false,
         warnings: written.warnings,
         counters,
         group: written.group.map(Group::adopt),
