@@ -57,6 +57,11 @@ impl House {
     /// New processes for these instances, one service after the other. What is stopped by order stays so.
     pub(super) fn renew_all(&mut self, mut renewed: BTreeMap<String, BTreeSet<u32>>) {
         renewed.retain(|name, _| !self.is_stopped(name));
+        // Rolls that are under way go on in the order of this plan: by two orders each could wait for the other.
+        let orders: Vec<BTreeSet<String>> = self.rolling.iter().map(|rolling| self.before(&rolling.service)).collect();
+        for (rolling, before) in self.rolling.iter_mut().zip(orders) {
+            rolling.behind.retain(|other| before.contains(other));
+        }
         // What they come after and fails is tried anew before them.
         let names: Vec<&str> = renewed.keys().map(String::as_str).collect();
         let lost: Vec<String> =

@@ -504,6 +504,28 @@ fn a_roll_that_is_ordered_again_takes_nobody_more_away() {
 }
 
 #[test]
+fn two_plans_that_order_the_same_services_in_two_ways_do_not_stop_each_other() {
+    let one = plan([("a", service(&[])), ("b", service(&[("a", Condition::Ready)]))]);
+    let other = plan([("a", service(&[("b", Condition::Ready)])), ("b", service(&[]))]);
+    let mut sim = Sim::up(one.clone());
+    let both = [("a", [1]), ("b", [1])].map(|(name, to)| (name.to_owned(), to.into()));
+    assert_eq!(sim.after(0, HouseEvent::Replace(one, both.into())), ["Terminate a/1"]);
+    assert_eq!(sim.after(0, HouseEvent::Replace(other, renewed("a", &[1]))), ["Terminate b/1"]);
+    sim.dies("a/1");
+    sim.dies("b/1");
+    for _ in 0..3 {
+        for name in ["a/1", "b/1"] {
+            match sim.state(name) {
+                "starting" => drop(sim.ready(name)),
+                "stopping" => drop(sim.dies(name)),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(["a", "b"].map(|name| (sim.house.outcome(name), sim.house.is_rolling(name))), [(Some(true), false); 2]);
+}
+
+#[test]
 fn what_comes_after_what_an_earlier_plan_renewed_in_vain_keeps_its_processes() {
     let all = plan([("b", service(&[("a", Condition::Ready)])), ("a", service(&[]))]);
     let mut sim = Sim::up(all.clone());
