@@ -33,11 +33,6 @@ impl ProgramFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// The descriptor alone.
-    pub fn into_file(self) -> OwnedFd {
-        self.file
-    }
-
     /// Where it was found.
     pub fn path(&self) -> &Path {
         &self.path

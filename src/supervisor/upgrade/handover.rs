@@ -2,7 +2,7 @@
 //!
 //! Nothing is closed, stopped or taken back before the exec, so if that fails the loop simply goes on.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -79,13 +79,13 @@ impl Supervisor {
             Err(cause) => return format!("cannot write the state: {cause}"),
         };
         let own = match ProgramFile::open(Path::new(OWN)) {
-            Ok(own) => own.into_file(),
+            Ok(own) => own,
             Err(cause) => return format!("cannot open the file of this build, for the way back: {cause}"),
         };
         if !binary.is_as_asked() {
             return "its file was written to after it was asked".to_owned();
         }
-        let (descriptor, back) = (kept.keep(memory.as_raw_fd()), kept.keep(own.as_raw_fd()));
+        let (descriptor, back) = (kept.keep(memory.as_raw_fd()), kept.keep(own.as_fd().as_raw_fd()));
         let path = binary.file.path();
         tracing::info!("becoming {}, version {version}", path.display());
         let mut arguments = resume_arguments(path, descriptor);
