@@ -124,14 +124,10 @@ fn the_command_is_the_foreground_of_the_terminal() {
 #[test]
 fn what_is_typed_reaches_the_command_and_control_c_interrupts_it() {
     for (init, before) in on_terminals() {
-        let words =
-            ["--", "sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; while :; do read l; echo got $l; done"];
+        // It says nothing when it is caught: a terminal throws away what is written while it handles a Control-C.
+        let words = ["--", "sh", "-c", "trap 'exit 5' INT; echo ready; while :; do read l; echo got $l; done"];
         let shown = on_terminal(&init, before, "ready|hello\n|got hello|\u{3}", &words);
-        assert!(
-            shown.contains("got hello") && shown.contains("caught") && shown.ends_with(" 5\n"),
-            "{}: {shown}",
-            init.name
-        );
+        assert!(shown.contains("got hello") && shown.ends_with(" 5\n"), "{}: {shown}", init.name);
     }
 }
 
