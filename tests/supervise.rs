@@ -309,6 +309,28 @@ fn request_asks_the_torus_whose_directory_was_named_and_no_other() {
 }
 
 #[test]
+fn a_request_that_nobody_serves_is_told_what_has_become_of_the_worker() {
+    let torus = Torus::up(BUS);
+    assert_eq!(torus.command(&["stop", "requests"]).0, Some(0));
+    let front = torus.front();
+    for arguments in
+        [&["request", "Hello", "--timeout", "1"][..], &["request", "x", "--timeout", "1", "--endpoint", &front]]
+    {
+        let (code, said) = torus.command(arguments);
+        let told = format!(
+            "Connecting to server...\nerror: {front} is not served: requests/1 is stopped\n\
+             hint: `torus start requests` starts it\n"
+        );
+        assert_eq!((code, said), (Some(1), told));
+    }
+    // Another endpoint is not this worker's affair.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("tcp://{}", silent.local_addr().unwrap());
+    let (code, said) = torus.command(&["request", "Hello", "--timeout", "1", "--endpoint", &elsewhere]);
+    assert!(code == Some(1) && said.contains("something listens there and does not speak ZMTP"), "{said}");
+}
+
+#[test]
 fn numbers_that_request_does_not_take_are_told_with_those_that_it_takes() {
     for (arguments, told) in [
         (["--count", "-1"], "it takes a whole number from 1 to 4294967295"),

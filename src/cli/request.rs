@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, ZmqError, ZmqMessage};
 
 use super::{escape, fail, fail_output, reachable};
+use crate::control::ServiceStatus;
 use crate::control::client::{self, ClientError};
 use crate::sys::runtime::{self, Directory};
 
@@ -25,6 +26,8 @@ const ENDPOINT: &str = "tcp://127.0.0.1:5555";
 const IN_FLIGHT_MAX: u32 = 1_000;
 /// Seconds of patience, a day: whoever wants more wants a service.
 const TIMEOUT_SECONDS_MAX: u64 = 86_400;
+/// What finding out why nothing came of it may take, at each step.
+const MOMENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(
@@ -65,6 +68,8 @@ enum RequestError {
         "cannot connect to {endpoint}: {cause}\nhint: is the bus running? `torus status` tells, `torus run` starts it"
     )]
     Connect { endpoint: String, cause: String },
+    #[error("{endpoint} is not served: {worker} is {state}\nhint: {hint}")]
+    NotServed { endpoint: String, worker: String, state: String, hint: String },
     #[error("cannot send request {number} to {endpoint}: {cause}")]
     Send { number: u32, endpoint: String, cause: ZmqError },
     #[error("{endpoint} did not take request {number} within {seconds} s\nhint: `torus status` tells how much waits")]
@@ -90,7 +95,11 @@ pub(super) fn run(arguments: &RequestArgs, runtime_dir: Option<&Path>) -> ExitCo
         Some(endpoint) => at_the_front(endpoint, &runtime::directory(runtime_dir)),
         None => endpoint_here(runtime_dir),
     };
-    match endpoint.and_then(|endpoint| runtime.block_on(request(arguments, endpoint))) {
+    let requested = endpoint.and_then(|endpoint| {
+        let requested = runtime.block_on(request(arguments, endpoint.clone()));
+        requested.map_err(|error| because_of_its_worker(error, endpoint, &runtime::directory(runtime_dir)))
+    });
+    match requested {
         Ok(()) => ExitCode::SUCCESS,
         Err(RequestError::Output(error)) => fail_output(&error),
         Err(error) => fail(error),
@@ -117,10 +126,36 @@ fn at_the_front(endpoint: &str, runtime_directory: &Directory) -> Result<String,
     let endpoint = endpoint.to_owned();
     let endpoints = client::status(runtime_directory).ok().map(|status| status.endpoints);
     match endpoints.and_then(|endpoints| endpoints.requests_front.zip(endpoints.requests_back)) {
-        Some((front, back)) if reachable(&back) == endpoint.replace("//localhost:", "//127.0.0.1:") => {
+        Some((front, back)) if reachable(&back) == in_numbers(&endpoint) => {
             Err(RequestError::Back { endpoint, front: reachable(&front) })
         }
         _ => Ok(endpoint),
+    }
+}
+
+/// The endpoint as the torus of this machine tells it.
+fn in_numbers(endpoint: &str) -> String {
+    endpoint.replace("//localhost:", "//127.0.0.1:")
+}
+
+/// What the torus of this machine says, if it is the one that was asked, and its worker does not serve: the port is
+/// open all the same, since the supervisor holds it.
+fn because_of_its_worker(error: RequestError, endpoint: String, runtime_directory: &Directory) -> RequestError {
+    if matches!(error, RequestError::Endpoint(_) | RequestError::Output(_)) {
+        return error;
+    }
+    let Ok(status) = client::status_within(runtime_directory, MOMENT) else { return error };
+    let asked = status.endpoints.requests_front.as_deref().map(reachable) == Some(in_numbers(&endpoint));
+    let worker = status.services.into_iter().find(|service| service.kind == "requests" && service.state != "running");
+    match worker.filter(|_| asked) {
+        Some(ServiceStatus { name, instance, state, .. }) => {
+            let hint = match state.as_str() {
+                "stopped" | "failed" | "quarantined" | "waiting" => format!("`torus start {name}` starts it"),
+                _ => "`torus status` tells more".to_owned(),
+            };
+            RequestError::NotServed { endpoint, worker: format!("{name}/{instance}"), state, hint }
+        }
+        None => error,
     }
 }
 
@@ -225,7 +260,6 @@ impl Talk<'_> {
 
 /// Why nothing came of connecting: the library tries again and again and does not tell, the system does.
 async fn silence(address: &str) -> String {
-    const MOMENT: Duration = Duration::from_secs(1);
     match timeout(MOMENT, TcpStream::connect(address)).await {
         Ok(Err(error)) => error.to_string(),
         Ok(Ok(_)) => "something listens there and does not speak ZMTP".to_owned(),

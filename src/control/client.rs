@@ -83,6 +83,11 @@ pub fn status(directory: &Directory) -> Result<Status, ClientError> {
     ask(directory, &Command::Status, PATIENCE)
 }
 
+/// The same, for who would rather do without than wait longer.
+pub fn status_within(directory: &Directory, patience: Duration) -> Result<Status, ClientError> {
+    ask(directory, &Command::Status, patience)
+}
+
 /// Asks for what another configuration would change.
 pub fn plan(directory: &Directory, file: Option<String>) -> Result<Plan, ClientError> {
     ask(directory, &Command::Plan { file }, PATIENCE)
