@@ -86,6 +86,9 @@ fn logs_shows_the_past_and_follows() {
     let (code, said) = torus.command(&["logs", "talk", "-n", "2"]);
     assert_eq!((code, said.as_str()), (Some(0), "talk/1 | past 4\ntalk/1 | past 5\n"));
     assert_eq!(torus.command(&["logs", "nobody"]).0, Some(1));
+    let nobody = "error: torus refused: service \"talk\" has no instance 7, only instance 1\n";
+    assert_eq!(torus.command(&["logs", "talk", "--instance", "7"]), (Some(1), nobody.to_owned()));
+    assert_eq!(torus.command(&["logs", "talk", "--instance", "1", "-n", "1"]).1, "talk/1 | past 5\n");
 
     let mut follower = Command::new(TORUS)
         .args(["logs", "-f", "talk", "-n", "1", "--runtime-dir"])

@@ -183,7 +183,7 @@ impl Reasons {
 }
 
 /// `instance 2`, `instances 2, 4 to 7`.
-fn listed(numbers: &BTreeSet<u32>) -> String {
+pub(super) fn listed(numbers: &BTreeSet<u32>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for number in numbers {
         match runs.last_mut() {

@@ -1,5 +1,6 @@
 //! What the control socket asks for, and the answers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ impl Supervisor {
             }
             Command::Logs(follow) => {
                 let known = follow.service.as_deref().map_or(Ok(()), |service| self.known(service));
-                let _ = reply.send(match known {
+                let of_it = |()| follow.service.as_deref().zip(follow.instance).map_or(Ok(()), |one| self.has(one));
+                let _ = reply.send(match known.and_then(of_it) {
                     Ok(()) => Reply::Lines { version: VERSION, lines: true },
                     Err(error) => Reply::refused(error),
                 });
@@ -96,6 +98,15 @@ impl Supervisor {
         }
         let names: Vec<&str> = self.units.keys().map(String::as_str).collect();
         Err(format!("there is no service {service:?}; there are: {}", names.join(", ")))
+    }
+
+    fn has(&self, (service, number): (&str, u32)) -> Result<(), String> {
+        let members = self.house.members().filter(|(_, name, ..)| *name == service);
+        let numbers: BTreeSet<u32> = members.map(|(_, _, number, _)| number).collect();
+        if numbers.contains(&number) {
+            return Ok(());
+        }
+        Err(format!("service {service:?} has no instance {number}, only {}", changes::listed(&numbers)))
     }
 
     fn signal(&mut self, service: String, signal: &str) -> Result<Moved, String> {
