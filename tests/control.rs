@@ -120,6 +120,13 @@ fn supervisor_720_1264_a_reload_touches_only_what_changed_and_a_bad_file_changes
         assert!(said.contains("services.new.comand: no such key; did you mean command?"), "{said}");
     }
     assert_eq!(pid(&torus.status().unwrap(), "gone", 1), pid(&before, "gone", 1));
+    torus.signal("HUP");
+    torus.until_log("torus: SIGHUP: nothing is changed: 2 problems\n");
+    let file = torus.directory.join("torus.yaml");
+    let log = torus.log();
+    let told =
+        log.lines().filter(|line| line.contains(&format!("nothing is changed: {}:1: services.", file.display())));
+    assert_eq!(told.count(), 2, "{log}");
 
     torus.rewrite(
         "services:

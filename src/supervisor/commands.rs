@@ -136,7 +136,8 @@ impl Supervisor {
         }
         match self.reload(None) {
             Ok(services) => tracing::info!("SIGHUP: reloaded; {} services change", services.len()),
-            Err(error) => tracing::error!("SIGHUP: nothing is changed: {error}"),
+            // A line for each problem: within one, ends of lines would be escaped.
+            Err(error) => error.lines().for_each(|line| tracing::error!("SIGHUP: nothing is changed: {line}")),
         }
     }
 
