@@ -30,9 +30,14 @@ fn a_service_is_stopped_and_started_and_the_answer_tells_that_it_is() {
     assert!(!lives(pid(&before, "a", 1)), "it was answered before it was gone");
     let status = torus.status().unwrap();
     assert_eq!((&status["state"], find(&status, "a", 1)["state"].as_str()), (&"running".into(), Some("stopped")));
+    let ended = |how: &str| format!("torus: service=a instance=1 pid={} {how}\n", pid(&before, "a", 1));
+    assert!(torus.log().contains(&ended("stopped signal=15")), "{}", torus.log());
     assert_eq!(torus.command(&["start", "a"]).0, Some(0));
     let after = torus.status().unwrap();
     assert!(lives(pid(&after, "a", 1)));
+    // A process that runs is all that its service asks for: there is no other word to be heard.
+    let ready = format!("service=a instance=1 pid={} ready", pid(&after, "a", 1));
+    assert!(!torus.log().contains(&ready), "{}", torus.log());
     assert_eq!(pid(&after, "b", 1), pid(&before, "b", 1));
 }
 
@@ -74,6 +79,12 @@ fn instances_are_restarted_one_at_a_time_each_ready_before_the_next() {
     let before = torus.until("everything runs", |status| status["state"] == "running");
     fs::write(&diary, "").unwrap();
     assert_eq!(torus.command(&["restart", "a"]).0, Some(0));
+    let log = torus.log();
+    let old = pid(&before, "a", 1);
+    let new = pid(&torus.status().unwrap(), "a", 1);
+    let [stopped, ready] = [(old, "stopped code=0; restarting now"), (new, "ready")]
+        .map(|(pid, what)| log.find(&format!("torus: service=a instance=1 pid={pid} {what}\n")));
+    assert!(stopped.is_some() && stopped < ready, "{log}");
     let told = fs::read_to_string(&diary).unwrap();
     let order = "1 end\n1 begin\n1 ready\n2 end\n2 begin\n2 ready\n3 end\n3 begin\n3 ready\n";
     assert_eq!(told, order);

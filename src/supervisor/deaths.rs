@@ -6,7 +6,7 @@ use super::environment;
 use super::event_loop::Supervisor;
 use super::instance::Instance;
 use crate::control::LastExit;
-use crate::lifecycle::{HouseEvent, Id, State};
+use crate::lifecycle::{HouseEvent, Id, Next, State};
 use crate::sys::{Pid, signals, tree, wait};
 
 /// How many dead are collected before others have their turn; in a storm of forks there are always more.
@@ -88,8 +88,27 @@ impl Supervisor {
         }
     }
 
+    /// Whether an instance's process was told to end, and not because it hung.
+    pub(super) fn ends_by_order(&self, id: Id) -> bool {
+        match self.house.state(id) {
+            Some(State::Stopping { next: Next::Rest | Next::Start, .. }) => true,
+            Some(State::Stopping { next: Next::Judgement, .. }) => false,
+            Some(
+                State::Pending
+                | State::Starting { .. }
+                | State::Running { .. }
+                | State::Waiting { .. }
+                | State::Quarantined { .. }
+                | State::Stopped
+                | State::Completed
+                | State::Failed,
+            )
+            | None => false,
+        }
+    }
+
     /// Says how an instance ended and what comes next; the house has decided that already.
-    pub(super) fn log_death(&self, id: Id) {
+    pub(super) fn log_death(&self, id: Id, by_order: bool) {
         let Some(Instance { unit, number, last_exit, last_pid, .. }) = self.instances.get(&id) else { return };
         let in_ms = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis();
         let next = match self.house.state(id) {
@@ -106,9 +125,10 @@ impl Supervisor {
         };
         let (service, instance) = (unit.name.as_str(), number);
         let pid = last_pid.map(tracing::field::display);
+        let how = if by_order { "stopped" } else { "exited" };
         match last_exit {
-            Some(LastExit::Code(code)) => tracing::info!(service, instance, pid, "exited code={code}{next}"),
-            Some(LastExit::Signal(number)) => tracing::info!(service, instance, pid, "exited signal={number}{next}"),
+            Some(LastExit::Code(code)) => tracing::info!(service, instance, pid, "{how} code={code}{next}"),
+            Some(LastExit::Signal(number)) => tracing::info!(service, instance, pid, "{how} signal={number}{next}"),
             Some(LastExit::NotStarted(cause)) => tracing::error!(service, instance, "cannot start: {cause}{next}"),
             None => {}
         }

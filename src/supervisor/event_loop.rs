@@ -241,7 +241,11 @@ impl Supervisor {
             let hurried = event == HouseEvent::Stop;
             let replanned = matches!(event, HouseEvent::Replace(..));
             let died = match &event {
-                HouseEvent::Died(id, _) => Some(*id),
+                HouseEvent::Died(id, _) => Some((*id, self.ends_by_order(*id))),
+                _ => None,
+            };
+            let ready = match &event {
+                HouseEvent::Ready(id) if self.gets_ready(*id) => Some(*id),
                 _ => None,
             };
             let stalled = self.house.stalled().clone();
@@ -255,8 +259,11 @@ impl Supervisor {
                 Some(stopping) if hurried => stopping.hurry(Instant::now()),
                 None | Some(_) => {}
             }
-            if let Some(id) = died {
-                self.log_death(id);
+            if let Some((id, by_order)) = died {
+                self.log_death(id, by_order);
+            }
+            if let Some(id) = ready {
+                self.log_ready(id);
             }
             for name in self.house.stalled().difference(&stalled) {
                 tracing::warn!(service = name, "the roll stops: what is not renewed yet keeps its processes");

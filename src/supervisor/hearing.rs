@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 
 use super::event_loop::{Supervisor, a_moment};
+use super::instance::Instance;
 use super::logs;
 use super::unread::Due;
 use super::words::Word;
-use crate::lifecycle::{HouseEvent, Id};
+use crate::lifecycle::{HouseEvent, Id, State};
 use crate::sys::Pid;
 
 /// Words that are heard before an end is looked at; what is said later is heard as ever.
@@ -65,6 +66,20 @@ impl Supervisor {
                 }
             },
         }
+    }
+
+    /// Whether what an instance's process says makes it ready now, and is news: one that is ready as soon as it runs was
+    /// told by its start.
+    pub(super) fn gets_ready(&self, id: Id) -> bool {
+        let process = self.instances.get(&id).and_then(|instance| instance.process.as_ref());
+        process.is_some_and(|process| !process.unit.is_ready_at_once())
+            && matches!(self.house.state(id), Some(State::Starting { .. }))
+    }
+
+    pub(super) fn log_ready(&self, id: Id) {
+        let Some(Instance { unit, number, process, .. }) = self.instances.get(&id) else { return };
+        let pid = process.as_ref().map(|process| tracing::field::display(process.pid));
+        tracing::info!(service = unit.name, instance = number, pid, "ready");
     }
 
     /// Does what services that are not read make necessary.

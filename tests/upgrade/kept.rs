@@ -401,7 +401,7 @@ fn a_service_on_its_way_out_ends_as_its_old_configuration_says() {
         !status["services"].as_array().unwrap().iter().any(|service| service["name"] == "gone")
     });
     assert!(!lives(pid));
-    torus.until_log("exited code=0");
+    torus.until_log("stopped code=0");
 }
 
 #[test]
