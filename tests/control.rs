@@ -59,7 +59,24 @@ fn a_restart_that_comes_to_nothing_is_told_so() {
     fs::write(torus.directory.join("gone"), "").unwrap();
     let (code, said) = torus.command(&["restart", "a"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("waiting") && said.contains("code 3") && said.contains("not reached"), "{said}");
+    assert!(said.contains("\nnot reached: a/1 is waiting, ended last with code 3\nhint: "), "{said}");
+}
+
+#[test]
+fn a_start_that_comes_to_nothing_names_whom_it_waits_for() {
+    let failing = "command: [sh, -c, 'exit 4'], ready: { fd: 3 }, restart: never";
+    let torus = Torus::start(&format!(
+        "services: {{ a: {{ {IDLE}, after: {{ b: ready }} }}, b: {{ {failing} }}, idle: {{ {IDLE} }} }}"
+    ));
+    torus.until("b has failed", |status| find(status, "b", 1)["state"] == "failed");
+    let (code, said) = torus.command(&["start", "a"]);
+    assert_eq!(code, Some(1), "{said}");
+    let told: Vec<&str> = said.lines().filter(|line| line.starts_with("not reached")).collect();
+    let expected =
+        ["not reached: a/1 is pending, waits for b to be ready", "not reached: b/1 is failed, ended last with code 4"];
+    assert_eq!(told, expected, "{said}");
+    let (_, said) = torus.command(&["start", "a", "--json"]);
+    assert!(said.contains(r#""because":["a/1 is pending, waits for b to be ready","b/1 is failed,"#), "{said}");
 }
 
 #[test]
@@ -105,7 +122,9 @@ fn a_version_that_dies_at_once_costs_one_instance_where_readiness_says_nothing()
         torus.until("everything runs", |_| (1..=3).all(|number| directory.join(format!("up-{number}")).exists()));
     fs::write(torus.directory.join("gone"), "").unwrap();
     let (code, said) = torus.command(&["restart", "a"]);
-    assert!(code == Some(1) && said.contains("not reached"), "{said}");
+    // By then it may have been started again, and be about to die again.
+    assert!(code == Some(1) && said.contains("\nnot reached: a/1 is "), "{said}");
+    assert!(said.contains(", ended last with code 3\n") && said.matches("not reached").count() == 1, "{said}");
     torus.until_log("service=a the roll stops: what is not renewed yet keeps its processes");
     let after = torus.until("it waits", |status| find(status, "a", 1)["state"] == "waiting");
     for instance in [2, 3] {

@@ -158,12 +158,14 @@ fn reached(done: &Done) -> String {
     }
     let table = if done.services.is_empty() { "done\n".to_owned() } else { status::services(&done.services) };
     if done.reached {
-        table
-    } else {
-        format!(
-            "{table}\nnot reached: what torus itself says (its standard error, the journal under systemd) tells why\n"
-        )
+        return table;
     }
+    const LOG: &str = "what torus itself says (its standard error, the journal under systemd)";
+    if done.because.is_empty() {
+        return format!("{table}\nnot reached: {LOG} tells why\n");
+    }
+    let because = done.because.iter().map(|who| escape::line(&format!("not reached: {who}")) + "\n");
+    format!("{table}\n{}hint: {LOG} tells more, and so may `torus logs`\n", because.collect::<String>())
 }
 
 #[cfg(test)]

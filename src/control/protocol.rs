@@ -159,6 +159,9 @@ pub struct Done {
     pub reached: bool,
     /// The services that it moved, as they are now.
     pub services: Vec<ServiceStatus>,
+    /// Who is to blame if it was not reached: a sentence for each instance that gets no further.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
     /// The version of the torus that runs now, after an upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torus: Option<String>,

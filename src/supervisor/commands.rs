@@ -77,8 +77,10 @@ impl Supervisor {
             let of_it = |service: &ServiceStatus| operation.moves(&service.name);
             let reply = match verdict {
                 Ok(reached) => {
-                    let services = self.services().into_iter().filter(of_it).collect();
-                    Reply::Done(Done { version: VERSION, reached, services, torus: None })
+                    let services = self.services();
+                    let because = if reached { Vec::new() } else { self.because(&operation, &services) };
+                    let services = services.into_iter().filter(of_it).collect();
+                    Reply::Done(Done { version: VERSION, reached, services, because, torus: None })
                 }
                 Err(contrary) => Reply::refused(contrary),
             };

@@ -48,6 +48,8 @@ pub(super) struct Supervisor {
     pub(super) instances: BTreeMap<Id, Instance>,
     pub(super) ground: Ground,
     pub(super) operations: Operations,
+    /// By whose end a service's roll stopped.
+    pub(super) stoppers: BTreeMap<String, Id>,
     pub(super) upgrade: Upgrade,
     pub(super) probes: Probes,
     pub(super) logs: Logs,
@@ -91,6 +93,7 @@ impl Supervisor {
             instances: BTreeMap::new(),
             ground,
             operations: Operations::default(),
+            stoppers: BTreeMap::new(),
             upgrade,
             probes: Probes::default(),
             logs: Logs::default(),
@@ -265,8 +268,10 @@ impl Supervisor {
             if let Some(id) = ready {
                 self.log_ready(id);
             }
+            self.stoppers.retain(|name, _| self.house.stalled().contains(name));
             for name in self.house.stalled().difference(&stalled) {
                 tracing::warn!(service = name, "the roll stops: what is not renewed yet keeps its processes");
+                self.stoppers.extend(died.map(|(id, _)| (name.clone(), id)));
             }
             // Nobody comes, and nobody leaves, by any other event: a thousand instances are not gone through for each.
             if replanned || self.instances.len() != self.house.size() {

@@ -65,6 +65,11 @@ impl Operations {
 }
 
 impl Operation {
+    /// The services that it moves.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.services.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Whether it moves a service.
     pub(super) fn moves(&self, service: &str) -> bool {
         self.services.iter().any(|(name, _)| name == service)

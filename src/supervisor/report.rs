@@ -1,13 +1,14 @@
 //! How things are, as `torus status` tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::changes::{Reasons, Target};
 use super::event_loop::Supervisor;
 use super::hearing::REFUSED;
-use crate::control::{ServiceStatus, Status, VERSION, torus_version};
+use super::operations::Operation;
+use crate::control::{LastExit, ServiceStatus, Status, VERSION, torus_version};
 use crate::lifecycle::{Condition, State};
 use crate::sys::identity;
 
@@ -32,6 +33,29 @@ impl Supervisor {
             orphans_reaped: self.orphans_reaped,
             discarded_bytes: self.unread.discarded_bytes,
         }
+    }
+
+    /// Who keeps a command from reaching what it asked for: those of its services that get no further, by whose end a roll
+    /// stopped, and those whom they wait for. `services` is how everybody is.
+    pub(super) fn because(&self, operation: &Operation, services: &[ServiceStatus]) -> Vec<String> {
+        let mut names: Vec<&str> = operation.names().collect();
+        let mut guilty: BTreeSet<(&str, u32)> = BTreeSet::new();
+        let mut next = 0;
+        while let Some(name) = names.get(next).copied() {
+            next += 1;
+            let stopper = self.stoppers.get(name);
+            for (id, service, number, state) in self.house.members() {
+                let is_stuck =
+                    matches!(state, State::Pending | State::Waiting { .. } | State::Quarantined { .. } | State::Failed);
+                if stopper == Some(&id) || (service == name && is_stuck) {
+                    guilty.insert((service, number));
+                    let other = self.house.waits_for(id).map(|(other, _)| other);
+                    names.extend(other.filter(|other| !names.contains(other)));
+                }
+            }
+        }
+        let is_guilty = |one: &&ServiceStatus| guilty.contains(&(one.name.as_str(), one.instance));
+        services.iter().filter(is_guilty).map(sentence).collect()
     }
 
     /// Bus workers first, then by name and number.
@@ -76,6 +100,17 @@ impl Supervisor {
         services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));
         services
     }
+}
+
+/// A sentence on an instance that gets no further.
+fn sentence(service: &ServiceStatus) -> String {
+    let ServiceStatus { name, instance, state, waits_for, last_exit, .. } = service;
+    let waits = waits_for.iter().map(|what| format!(", waits for {what}"));
+    let ended = last_exit.iter().map(|exit| match exit {
+        LastExit::NotStarted(cause) => format!(", cannot be started: {cause}"),
+        exit => format!(", ended last with {exit}"),
+    });
+    format!("{name}/{instance} is {state}{}", waits.chain(ended).collect::<String>())
 }
 
 fn ms_until(then: Instant) -> u64 {

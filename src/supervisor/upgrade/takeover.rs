@@ -276,7 +276,7 @@ impl Supervisor {
             None => {
                 tracing::info!("upgraded from {from} to {torus}");
                 let torus = Some(torus.to_owned());
-                Reply::Done(Done { version: VERSION, reached: true, services: Vec::new(), torus })
+                Reply::Done(Done { version: VERSION, reached: true, services: Vec::new(), because: Vec::new(), torus })
             }
             Some(why) => {
                 let error = format!("{why}; version {torus} goes on");
