@@ -108,8 +108,11 @@ fn check_says_what_a_fine_file_runs() {
     one.yaml: fine: 1 service
       hello × 1: worker hello
     ");
-    insta::assert_snapshot!(directory.torus(&["config", "check", "open.yaml"]).told(), @r#"
-    open.yaml: warning: 0.0.0.0 is beyond loopback, and peers are not authenticated
+    let open = directory.torus(&["config", "check", "open.yaml"]);
+    assert_eq!(open.code, Some(0));
+    let warning = "open.yaml: warning: 0.0.0.0 is beyond loopback, and peers are not authenticated\n";
+    assert_eq!(open.stderr, warning);
+    insta::assert_snapshot!(open.stdout, @r#"
     open.yaml: fine: requests and 2 services
       requests, clients    tcp://0.0.0.0:5555
       requests, back-ends  tcp://0.0.0.0:5556
@@ -122,12 +125,35 @@ fn check_says_what_a_fine_file_runs() {
 fn check_warns_of_programs_that_are_not_here_and_exits_with_0() {
     let directory = Directory::new("programs");
     directory.write("torus.yaml", "services: {a: {command: [no-such-program, x]}, b: {command: [./no/such]}}");
-    insta::assert_snapshot!(directory.torus(&["config", "check", "torus.yaml"]).told(), @r#"
+    let ran = directory.torus(&["config", "check", "torus.yaml"]);
+    assert_eq!(ran.code, Some(0));
+    insta::assert_snapshot!(ran.stderr, @r#"
     torus.yaml: warning: services.a.command: there is no program "no-such-program" on the PATH
     torus.yaml: warning: services.b.command: there is no program "./no/such", seen from this directory
+    "#);
+    insta::assert_snapshot!(ran.stdout, @r#"
     torus.yaml: fine: 2 services
       a × 1: command ["no-such-program", "x"]
       b × 1: command ["./no/such"]
+    "#);
+}
+
+#[test]
+fn check_warns_of_users_and_groups_that_are_not_here_and_exits_with_0() {
+    let directory = Directory::new("users");
+    directory.write(
+        "torus.yaml",
+        "services:
+  a: {command: [sleep, '1'], user: 'nobody-here:no-group'}
+  b: {command: [sleep, '1'], user: 4000000001, group: 0, supplementary_groups: [root, no-group-either]}",
+    );
+    let ran = directory.torus(&["config", "check", "torus.yaml"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.starts_with("torus.yaml: fine: 2 services\n"), "{}", ran.stdout);
+    insta::assert_snapshot!(ran.stderr, @r#"
+    torus.yaml: warning: services.a.user: there is no user "nobody-here"
+    torus.yaml: warning: services.a.group: there is no group "no-group"
+    torus.yaml: warning: services.b.supplementary_groups: there is no group "no-group-either"
     "#);
 }
 

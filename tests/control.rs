@@ -187,6 +187,41 @@ fn supervisor_720_1264_a_reload_touches_only_what_changed_and_a_bad_file_changes
 }
 
 #[test]
+fn a_file_that_names_a_user_who_is_not_there_is_planned_with_a_warning_and_not_taken() {
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }}, b: {{ {IDLE} }} }}"));
+    let before = torus.status().unwrap();
+    torus.rewrite(&format!("services: {{ a: {{ {IDLE}, user: nobody-here, group: no-group }}, c: {{ {IDLE} }} }}"));
+    let file = torus.directory.join("torus.yaml");
+    let [user, group] = ["user: there is no user \"nobody-here\"", "group: there is no group \"no-group\""]
+        .map(|what| format!("services.a.{what}"));
+    let file = file.display();
+    let warnings = format!("{file}: warning: {user}\n{file}: warning: {group}\n");
+    for arguments in [&["plan"][..], &["plan", &file.to_string()], &["plan", "--json"]] {
+        let (code, said) = torus.command(arguments);
+        assert!(code == Some(0) && said.ends_with(&warnings) && said.contains("what it may do and have"), "{said}");
+    }
+    let refused = format!("error: {file}: {user}\n{file}: {group}\n");
+    assert_eq!(torus.command(&["reload"]), (Some(1), refused));
+    torus.signal("HUP");
+    torus.until_log(&format!("SIGHUP: nothing is changed: {file}: {group}\n"));
+    let after = torus.status().unwrap();
+    assert!(["a", "b"].iter().all(|name| pid(&after, name, 1) == pid(&before, name, 1)));
+    assert!(after["services"].as_array().unwrap().iter().all(|service| service["name"] != "c"));
+}
+
+#[test]
+fn who_runs_as_a_user_who_has_gone_holds_up_no_reload_of_others() {
+    // It was refused at its start already; nothing about it changes.
+    let absent = format!("a: {{ {IDLE}, user: nobody-here, restart: never }}");
+    let torus = Torus::start(&format!("services: {{ {absent}, b: {{ {IDLE} }} }}"));
+    torus.until("a has failed", |status| find(status, "a", 1)["state"] == "failed");
+    torus.rewrite(&format!("services: {{ {absent}, c: {{ {IDLE} }} }}"));
+    let (code, said) = torus.command(&["reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(find(&torus.status().unwrap(), "c", 1)["state"], "running");
+}
+
+#[test]
 fn a_contrary_order_ends_the_wait_with_a_clear_error() {
     let directory = Torus::place();
     // It becomes ready, and ends, when it is let.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{escape, fail_config, print};
+use super::{escape, fail_config, print, warn, warn_of_absent};
 use crate::config::{self, Config, ConfigError, Service, ServiceKind};
 use crate::sys::spawn;
 
@@ -65,20 +65,18 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 }
 
 fn check(file: &Path) -> Result<String, ConfigError> {
-    let config::Loaded { config, origin } = config::load(Some(file))?;
-    let origin = escape::line(&origin.to_string());
-    let mut text = String::new();
+    let loaded = config::load(Some(file))?;
+    let config::Loaded { config, origin } = &loaded;
     if let Some(address) = config.insecure_bind() {
-        let _ = writeln!(text, "{origin}: warning: {address} is beyond loopback, and peers are not authenticated");
+        warn(origin, format_args!("{address} is beyond loopback, and peers are not authenticated"));
     }
     for (name, service) in &config.services {
         if let Some(why) = missing(service) {
-            let _ = writeln!(text, "{origin}: warning: services.{name}.command: {}", escape::line(&why));
+            warn(origin, format_args!("services.{name}.command: {why}"));
         }
     }
-    let _ = writeln!(text, "{origin}: fine: {}", summary(&config));
-    text.push_str(&listed(&config));
-    Ok(text)
+    warn_of_absent(&loaded);
+    Ok(format!("{}: fine: {}\n{}", escape::line(&origin.to_string()), summary(config), listed(config)))
 }
 
 fn show(file: Option<&Path>) -> Result<String, ConfigError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{escape, fail, print, status};
+use crate::config;
 use crate::control::client::{self, ClientError};
 use crate::control::{Command, Done, Plan};
 use crate::sys::runtime::Directory;
@@ -108,9 +109,20 @@ pub(super) fn plan(arguments: PlanArgs, runtime_directory: &Directory) -> ExitCo
         Err(error) => return fail(error),
     };
     match client::plan(runtime_directory, file) {
-        Ok(plan) if arguments.json => print(&json(&plan)),
-        Ok(plan) => print(&told(&plan)),
+        Ok(plan) => {
+            warn_of_absent(&plan);
+            print(&if arguments.json { json(&plan) } else { told(&plan) })
+        }
         Err(error) => fail(error),
+    }
+}
+
+/// Looks up here whom the planned file names: it may take a while, and everybody may ask for a plan, so the supervisor
+/// does not. Who may not read the file is not warned.
+fn warn_of_absent(plan: &Plan) {
+    let Some(file) = plan.file.as_deref().map(Path::new).filter(|file| file.is_file()) else { return };
+    if let Ok(loaded) = config::load(Some(file)) {
+        super::warn_of_absent(&loaded);
     }
 }
 
@@ -178,6 +190,7 @@ mod tests {
         let change = |service: &str, what, why: &str| Change { service: service.into(), what, why: why.into() };
         let plan = Plan {
             version: VERSION,
+            file: None,
             changes: vec![
                 change("hello", What::Restart, "changed: what it runs"),
                 change("web-server", What::Nothing, "changed in place: stop"),
@@ -187,6 +200,6 @@ mod tests {
         restart  hello       changed: what it runs
         nothing  web-server  changed in place: stop
         ");
-        assert_eq!(told(&Plan { version: VERSION, changes: Vec::new() }), "nothing changes\n");
+        assert_eq!(told(&Plan { version: VERSION, file: None, changes: Vec::new() }), "nothing changes\n");
     }
 }

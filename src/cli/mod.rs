@@ -19,8 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Loaded, Origin};
 use crate::control::torus_version;
+use crate::supervisor;
 use crate::sys::runtime;
 
 #[derive(Debug, Parser)]
@@ -131,6 +132,17 @@ fn fail_config(error: &ConfigError) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Warns on standard error of users and groups that a configuration names and that are not here: the file may be for
+/// another machine.
+fn warn_of_absent(loaded: &Loaded) {
+    supervisor::absent(&loaded.config.services).iter().for_each(|absent| warn(&loaded.origin, absent));
+}
+
+/// Tells on standard error what may be wrong with a configuration.
+fn warn(origin: &Origin, what: impl Display) {
+    let _ = writeln!(io::stderr(), "{}", escape::line(&format!("{origin}: warning: {what}")));
 }
 
 /// The endpoint as a client on this machine reaches it: a wildcard address stands for every one of its own.

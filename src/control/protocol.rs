@@ -121,6 +121,9 @@ pub enum Reply {
 pub struct Plan {
     /// The language's version.
     pub version: u32,
+    /// The file that says so, as its reader knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Service by service; what stays as it is is left out.
     pub changes: Vec<Change>,
 }

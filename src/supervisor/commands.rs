@@ -14,9 +14,9 @@ use super::event_loop::{Supervisor, send};
 use super::instance::Instance;
 use super::operations::{Aim, Operation};
 use super::upgrade::ASK_AGAIN;
-use super::{changes, listeners, plan};
-use crate::config::{self, Loaded};
-use crate::control::{Command, Done, Plan, Reply, ServiceStatus, VERSION};
+use super::{changes, confine, listeners, plan};
+use crate::config::{self, Loaded, Origin};
+use crate::control::{Command, Done, Plan, Reply, ServiceStatus, VERSION, What};
 use crate::lifecycle::{Health, HouseEvent, Id};
 use crate::sys::signals::{self, Whom};
 
@@ -33,9 +33,14 @@ impl Supervisor {
                 return;
             }
             Command::Plan { file } => {
-                let planned = self.planned(file.as_deref()).map(|(_, changes)| changes);
-                let _ = reply.send(match planned {
-                    Ok(changes) => Reply::Plan(Plan { version: VERSION, changes: changes.told }),
+                let _ = reply.send(match self.planned(file.as_deref()) {
+                    Ok((loaded, changes)) => {
+                        let file = match loaded.origin {
+                            Origin::File(file) => file.into_os_string().into_string().ok(),
+                            Origin::Embedded => None,
+                        };
+                        Reply::Plan(Plan { version: VERSION, file, changes: changes.told })
+                    }
                     Err(error) => Reply::refused(error),
                 });
                 return;
@@ -190,6 +195,7 @@ impl Supervisor {
     /// Takes another configuration: all of it or, if anything is wrong with it, nothing.
     fn reload(&mut self, file: Option<&str>) -> Result<Moved, String> {
         let (loaded, changes) = self.planned(file)?;
+        everybody_is_there(&loaded, &changes)?;
         let config = loaded.config;
         let same_doors = changes::doors(&self.config) == changes::doors(&config);
         let listeners = if same_doors {
@@ -225,4 +231,14 @@ impl Supervisor {
         self.take(HouseEvent::Replace(plan, changes.renewed));
         Ok(moved)
     }
+}
+
+/// Whether there are the users and groups of those whom a configuration changes. Who stays as he is was started when there
+/// were, or was refused then.
+fn everybody_is_there(loaded: &Loaded, changes: &Changes) -> Result<(), String> {
+    let changed = changes.told.iter().filter(|change| change.what != What::Stop);
+    let services = changed.filter_map(|change| loaded.config.services.get_key_value(&change.service));
+    let absent = confine::absent(services);
+    let problems: Vec<String> = absent.iter().map(|absent| format!("{}: {absent}", loaded.origin)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::environment::{self, pair};
 use crate::config::{
-    Amount, BadLine, CgroupLimits, Confine, Limit, Resource, Sandbox, VARIABLES_BYTES_MAX, parse_variables,
+    Amount, BadLine, CgroupLimits, Confine, Limit, Resource, Sandbox, Service, VARIABLES_BYTES_MAX, parse_variables,
 };
 use crate::sys::cgroup::{Cgroups, Group, Limits};
 use crate::sys::confine::{self, ConfineError, Confined, Confinement};
@@ -40,6 +40,32 @@ pub(super) enum OutfitError {
     EnvironmentLine { file: String, cause: BadLine },
     #[error("cannot read secret {name} from {file}: {cause}")]
     Secret { name: String, file: String, cause: io::Error },
+}
+
+/// A user or a group that a configuration names and that is not there, so that its service would not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("services.{service}.{key}: {cause}")]
+pub struct Absent {
+    service: String,
+    key: &'static str,
+    cause: ConfineError,
+}
+
+/// The users and groups that services name and that are not there. To look them up reads files and may wait, as a start
+/// does.
+pub fn absent<'a>(services: impl IntoIterator<Item = (&'a String, &'a Service)>) -> Vec<Absent> {
+    services.into_iter().flat_map(|(name, service)| absent_of(name, &service.confine)).collect()
+}
+
+fn absent_of(service: &str, confine: &Confine) -> Vec<Absent> {
+    let Confine { user, group, supplementary_groups, .. } = confine;
+    let user = user.iter().map(|name| ("user", confine::check_user(name)));
+    let group = group.iter().map(|name| ("group", confine::check_group(name)));
+    let groups = supplementary_groups.iter().flatten();
+    let groups = groups.map(|name| ("supplementary_groups", confine::check_group(name)));
+    let absent =
+        |(key, found): (_, Result<(), _>)| Some(Absent { service: service.to_owned(), key, cause: found.err()? });
+    user.chain(group).chain(groups).filter_map(absent).collect()
 }
 
 impl Outfit {

@@ -34,6 +34,7 @@ use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::{exec, identity, limits, program, runtime, signals, spawn};
 
+pub use confine::{Absent, absent};
 pub use listeners::ListenError;
 pub use upgrade::{Handover, STATE_VERSION, StateError, answer as answer_upgrade};
 

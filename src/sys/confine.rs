@@ -211,6 +211,20 @@ pub fn is_capability(name: &str) -> bool {
     name.parse::<Capability>().is_ok()
 }
 
+/// Whether there is such a user. A number stands for itself.
+pub fn check_user(name: &str) -> Result<(), ConfineError> {
+    if is_number(name) { Ok(()) } else { find_user(name).map(drop) }
+}
+
+/// Whether there is such a group. A number stands for itself.
+pub fn check_group(name: &str) -> Result<(), ConfineError> {
+    find_group(name).map(drop)
+}
+
+fn is_number(name: &str) -> bool {
+    name.parse::<u32>().is_ok()
+}
+
 /// A user that exists, or a number that stands for itself.
 struct Found {
     uid: Uid,
