@@ -54,6 +54,28 @@ fn what_cannot_be_executed_or_is_no_torus_is_refused() {
 }
 
 #[test]
+fn where_torus_was_started_from_and_is_no_more_is_told_with_how_to_name_another_build() {
+    let directory = Torus::place();
+    let program = directory.join("torus");
+    copy(Path::new(TORUS), &program);
+    let torus = Torus::start_program(&program, directory, IDLE, |_| {});
+    torus.until("everything runs", |status| status["state"] == "running");
+    let cannot = |cause: &str| {
+        let path = program.display();
+        format!(
+            "error: cannot become {path}: cannot execute {path}: {cause}; version {VERSION} goes on\nhint: that is where the \
+             running torus was started from; `torus upgrade --binary FILE` takes a build from elsewhere\n"
+        )
+    };
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(torus.command(&["upgrade"]), (Some(1), cannot("EACCES: Permission denied")));
+    fs::remove_file(&program).unwrap();
+    assert_eq!(torus.command(&["upgrade"]), (Some(1), cannot("No such file or directory (os error 2)")));
+    assert!(!torus.log().contains("hint"), "{}", torus.log());
+    assert_eq!(upgrade(&torus, other()).0, Some(0), "log:\n{}", torus.log());
+}
+
+#[test]
 fn a_script_is_refused_though_a_torus_answers_for_it() {
     let torus = Torus::up(IDLE);
     let binary = script(&torus, "child", &format!("{TORUS} \"$@\""));

@@ -41,6 +41,8 @@ const ANSWER_S_MAX: u64 = 5;
 const FAREWELL_S_MAX: u64 = 3;
 /// Milliseconds that the log worker may take to hear what it is to know; then there is no upgrade.
 const LOG_MS_MAX: u64 = 1_000;
+/// What is said to who named no build, where none can be executed.
+const ELSEWHERE: &str = "\nhint: that is where the running torus was started from; `torus upgrade --binary FILE` takes a build from elsewhere";
 /// What other clients are told meanwhile.
 pub(super) const ASK_AGAIN: &str = "torus is being upgraded; ask again";
 
@@ -180,6 +182,7 @@ impl Supervisor {
             let _ = reply.send(Reply::refused("another upgrade is under way"));
             return;
         }
+        let is_named = binary.is_some();
         let path = binary.map_or_else(|| self.upgrade.installed.clone(), PathBuf::from);
         // It will be called by it wherever this process is then.
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -191,7 +194,8 @@ impl Supervisor {
                 let until = Instant::now() + Duration::from_secs(ANSWER_S_MAX);
                 self.upgrade.stage = Stage::Asking { binary, client, answer, until };
             }
-            Err(why) => refuse(client, &path, &why),
+            Err(why) if is_named => refuse(client, &path, &why),
+            Err(why) => refuse_with(client, &path, &why, ELSEWHERE),
         }
     }
 
@@ -245,7 +249,12 @@ fn cannot_become(binary: &Path, why: &dyn Display) -> String {
 }
 
 fn refuse(client: Client, binary: &Path, why: &str) {
+    refuse_with(client, binary, why, "");
+}
+
+/// Refuses with a further line for who asked.
+fn refuse_with(client: Client, binary: &Path, why: &str, hint: &str) {
     let error = format!("{}; version {} goes on", cannot_become(binary, &why), torus_version());
     tracing::error!("{error}");
-    let _ = client.reply.send(Reply::refused(error));
+    let _ = client.reply.send(Reply::refused(error + hint));
 }
