@@ -318,7 +318,7 @@ fn s6_overlay_397_578_600_read_only_root_noexec_run_and_any_uid() {
         // What has no file goes over into another build too.
         let output = ask(&["upgrade"]);
         assert!(output.status.success(), "{run} {uid}: {output:?}\n{}", torus_in.log());
-        let output = ask(&["status"]);
+        let output = ask(&["health"]);
         assert!(output.status.success(), "{run} {uid}: {output:?}\n{}", torus_in.log());
         support::process::signal("TERM", first().parse().unwrap());
         let (status, _) = torus_in.end();

@@ -633,3 +633,35 @@ while True: time.sleep(1000)
     assert!(torus.file("answer").contains("may only ask"), "{}", torus.file("answer"));
     assert_eq!(find(&torus.status().unwrap(), "victim", 1)["state"], "running");
 }
+
+#[test]
+fn health_follows_a_service_that_dies_is_stopped_and_comes_back() {
+    let slow = "restart: { backoff: { ms_min: 600000, ms_max: 600000 } }";
+    let directory = Torus::place();
+    let script = format!("test ! -e {}/gone || exit 3; exec sleep 1000", directory.display());
+    let configuration = format!("services: {{ a: {{ command: [sh, -c, '{script}'], {slow} }}, b: {{ {IDLE} }} }}");
+    let torus = Torus::start_in(directory, &configuration, |_| {});
+    torus.until("everything runs", |status| status["state"] == "running");
+    assert_eq!(torus.command(&["health"]), (Some(0), "healthy\n".to_owned()));
+    fs::write(torus.directory.join("gone"), "").unwrap();
+    torus.command(&["restart", "a"]);
+    torus.until("a waits", |status| find(status, "a", 1)["state"] == "waiting" && status["state"] == "degraded");
+    let (code, said) = torus.command(&["health"]);
+    assert_eq!((code, said.trim()), (Some(1), "error: torus is degraded: a/1 is waiting, ended last with code 3"));
+    // What is down by order is as it should be.
+    assert_eq!(torus.command(&["stop", "a"]).0, Some(0));
+    assert_eq!(torus.command(&["health"]).0, Some(0));
+}
+
+#[test]
+fn health_does_not_wait_for_a_torus_that_hangs_and_finds_none_where_there_is_none() {
+    let torus = Torus::up(&format!("services: {{ a: {{ {IDLE} }} }}"));
+    torus.signal("STOP");
+    let (code, said) = torus.command(&["health", "--timeout", "1"]);
+    torus.signal("CONT");
+    assert_eq!((code, said.trim()), (Some(1), "error: torus has not answered within 1 s"));
+    assert_eq!(torus.command(&["health"]).0, Some(0));
+    fs::remove_file(torus.directory.join("control.sock")).unwrap();
+    let (code, said) = torus.command(&["health"]);
+    assert!(code == Some(1) && said.lines().count() == 1 && said.starts_with("error: no torus answers at "), "{said}");
+}

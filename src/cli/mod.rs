@@ -3,6 +3,7 @@
 mod config;
 mod control;
 mod escape;
+mod health;
 mod init;
 mod log;
 mod logs;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show the services and counters of the torus that runs here
     Status(status::StatusArgs),
+    /// Tell by the exit code whether all that should run here runs
+    Health(health::HealthArgs),
     /// Start a service that is stopped, or try one again that waits, rests or has failed
     #[command(after_help = "Example: torus start hello")]
     Start(control::ServiceArgs),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
     match command {
         Command::Run(arguments) => run::run(&arguments, runtime_dir.as_deref()),
         Command::Status(arguments) => status::run(&arguments, &runtime_directory()),
+        Command::Health(arguments) => health::run(&arguments, &runtime_directory()),
         Command::Start(arguments) => control::start(arguments, &runtime_directory()),
         Command::Stop(arguments) => control::stop(arguments, &runtime_directory()),
         Command::Restart(arguments) => control::restart(arguments, &runtime_directory()),

@@ -255,6 +255,19 @@ pub enum LastExit {
     NotStarted(String),
 }
 
+impl ServiceStatus {
+    /// A sentence on an instance that is not where it should be.
+    pub fn sentence(&self) -> String {
+        let Self { name, instance, state, waits_for, last_exit, .. } = self;
+        let waits = waits_for.iter().map(|what| format!(", waits for {what}"));
+        let ended = last_exit.iter().map(|exit| match exit {
+            LastExit::NotStarted(cause) => format!(", cannot be started: {cause}"),
+            exit => format!(", ended last with {exit}"),
+        });
+        format!("{name}/{instance} is {state}{}", waits.chain(ended).collect::<String>())
+    }
+}
+
 impl fmt::Display for LastExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

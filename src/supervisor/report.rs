@@ -8,7 +8,7 @@ use super::changes::{Reasons, Target};
 use super::event_loop::Supervisor;
 use super::hearing::REFUSED;
 use super::operations::Operation;
-use crate::control::{LastExit, ServiceStatus, Status, VERSION, torus_version};
+use crate::control::{ServiceStatus, Status, VERSION, torus_version};
 use crate::lifecycle::{Condition, State};
 use crate::sys::identity;
 
@@ -55,7 +55,7 @@ impl Supervisor {
             }
         }
         let is_guilty = |one: &&ServiceStatus| guilty.contains(&(one.name.as_str(), one.instance));
-        services.iter().filter(is_guilty).map(sentence).collect()
+        services.iter().filter(is_guilty).map(ServiceStatus::sentence).collect()
     }
 
     /// Bus workers first, then by name and number.
@@ -100,17 +100,6 @@ impl Supervisor {
         services.sort_by_cached_key(|one| (one.kind == "log", one.kind != "requests", one.name.clone(), one.instance));
         services
     }
-}
-
-/// A sentence on an instance that gets no further.
-fn sentence(service: &ServiceStatus) -> String {
-    let ServiceStatus { name, instance, state, waits_for, last_exit, .. } = service;
-    let waits = waits_for.iter().map(|what| format!(", waits for {what}"));
-    let ended = last_exit.iter().map(|exit| match exit {
-        LastExit::NotStarted(cause) => format!(", cannot be started: {cause}"),
-        exit => format!(", ended last with {exit}"),
-    });
-    format!("{name}/{instance} is {state}{}", waits.chain(ended).collect::<String>())
 }
 
 fn ms_until(then: Instant) -> u64 {
