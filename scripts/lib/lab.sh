@@ -15,6 +15,8 @@ tools_for_lab() {
   need iptables "publishes the ports of containers" command -v iptables
   need iproute2 "brings up the lab's loopback" command -v ip
   need mmdebstrap "makes the base images" command -v mmdebstrap
+  need dpkg-dev "lists the packages that containers of the lab install" command -v dpkg-scanpackages
+  need gpg "signs a repository of stand-ins" command -v gpg
   need util-linux "gives the lab its namespaces" command -v unshare
 }
 
@@ -42,6 +44,26 @@ lab_image() {
   touch "$tar.new.tar"
   mv "$tar.new.tar" "$tar"
   printf '%s\n' "$*" >"$tar.packages"
+}
+
+# lab_packages PACKAGE...: makes target/lab/apt, a repository of these packages and all that they need beside a minimal
+# Debian, for containers that install something where there is no network.
+lab_packages() {
+  local packages=$lab/apt sources
+  if [[ $(cat "$packages/wanted" 2>/dev/null) == "$*" && -n $(find "$packages/wanted" -mtime "-$lab_image_days_max" 2>/dev/null) ]]; then
+    return
+  fi
+  say "fetching packages for the lab: $*"
+  rm -rf "$packages"
+  mkdir -p "$packages"
+  mapfile -t sources < <(debian_sources)
+  # shellcheck disable=SC2016 # mmdebstrap's shell expands these
+  quietly "fetch packages for the lab" \
+    env LAB_PACKAGES="$*" LAB_TARGET="$packages" mmdebstrap --variant=minbase --format=null \
+    --customize-hook='APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes --no-install-recommends --download-only install $LAB_PACKAGES' \
+    --customize-hook='cp "$1"/var/cache/apt/archives/*.deb "$LAB_TARGET"' "$debian" - "${sources[@]}"
+  (cd "$packages" && dpkg-scanpackages --multiversion . >Packages) 2>/dev/null
+  printf '%s\n' "$*" >"$packages/wanted"
 }
 
 # in_lab COMMAND...: runs COMMAND in the lab, where there is no network but the loopback, and exits as it does. Labs of one

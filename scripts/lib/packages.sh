@@ -45,6 +45,16 @@ may_install() {
   ((EUID == 0)) || command -v sudo >/dev/null
 }
 
+# candidate PACKAGE: the version that apt would install, or nothing.
+candidate() {
+  LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)$/\1/p'
+}
+
+# at_least WANTED HAVE: whether version HAVE is not older than WANTED.
+at_least() {
+  [[ $(printf '%s\n' "$1" "$2" | sort --version-sort | head -n1) == "$1" ]]
+}
+
 # has_header NAME: whether the C compiler finds the header.
 has_header() {
   cc -E -include "$1" -x c /dev/null -o /dev/null

@@ -67,13 +67,3 @@ rust_by_rustup() {
 rust_version() {
   (cd "$root" && cargo --version >/dev/null 2>&1 && rustc --version 2>/dev/null | cut -d' ' -f2) || true
 }
-
-# candidate PACKAGE: the version that apt would install, or nothing.
-candidate() {
-  apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)$/\1/p'
-}
-
-# at_least WANTED HAVE: whether version HAVE is not older than WANTED.
-at_least() {
-  [[ $(printf '%s\n' "$1" "$2" | sort --version-sort | head -n1) == "$1" ]]
-}
