@@ -241,3 +241,289 @@ deb [trusted=yes] file:/stand-ins/backports ./"
   unchanged kernel /src/scripts/install-kernel --for-image
   says "the image has kernel 6.1.0-99-new"
 }
+
+@test "install-kernel: a newer kernel that the last boot passed over is a failure, not one more reboot" {
+  host kernel
+  in_host kernel sh -c 'cp /stand-ins/trees/6.1.0-99-new/boot/* /boot; printf "#!/bin/sh\necho 1\n" >/usr/local/bin/stat; chmod 755 /usr/local/bin/stat'
+  run in_host kernel env KERNEL=4.9.0 PATH=/stand-ins/bin:/usr/local/bin:/usr/bin:/bin /src/scripts/install-kernel
+  [ "$status" -eq 1 ]
+  says "kernel 6.1.0-99-new is installed and was passed over at the last boot, which took 4.9.0"
+}
+
+@test "install-docker: the distribution's engine is installed, enabled and started, once" {
+  systemd_host engine
+  local before
+  unchanged engine /src/scripts/install-docker --dry-run --user daemon
+  says "would install docker.io iptables"
+  says "would add daemon to the group docker"
+
+  run in_host engine /src/scripts/install-docker
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  says "install docker.io iptables"
+  [ "$(in_host engine systemctl is-enabled docker.service)" = enabled ]
+  in_host engine systemctl is-active docker.service
+  wait_for 20 in_host engine docker version
+  run in_host engine id -nG daemon
+  [[ " $output " != *" docker "* ]]
+
+  unchanged engine /src/scripts/install-docker
+  says "nothing to do"
+  in_host engine /src/scripts/install-docker --user daemon
+  run in_host engine id -nG daemon
+  [[ " $output " == *" docker "* ]]
+  unchanged engine /src/scripts/install-docker --user daemon
+  says "nothing to do"
+
+  # Docker's own cannot stand beside it.
+  run in_host engine /src/scripts/install-docker --upstream
+  [ "$status" -eq 1 ]
+  says "hint: apt-get remove docker.io containerd runc"
+}
+
+@test "install-docker: where no systemd is, the start is left for the boot" {
+  host engine
+  run in_host engine /src/scripts/install-docker
+  [ "$status" -eq 0 ]
+  says "left for the boot: start docker.service"
+  in_host engine test -x /usr/sbin/dockerd
+  unchanged engine /src/scripts/install-docker
+  says "nothing to do"
+}
+
+@test "install-docker: an engine that no package brought is left alone" {
+  host engine
+  in_host engine sh -c 'printf "#!/bin/sh\n" >/usr/local/bin/dockerd; chmod 755 /usr/local/bin/dockerd'
+  unchanged engine /src/scripts/install-docker
+  says "an engine is installed that no package of Docker brought: /usr/local/bin/dockerd"
+  says "nothing to do"
+}
+
+# The stand-in of Docker's repository, by HTTP from within the container.
+mirror=http://127.0.0.1:8000
+
+# upstream NAME ARG...: scripts/install-docker --upstream with that.
+upstream() {
+  in_host "$1" /src/scripts/install-docker --upstream --mirror "$mirror" "${@:2}"
+}
+
+# serve NAME: has the container serve the repository to itself.
+serve() {
+  docker exec --detach "$(own "$1")" python3 -m http.server --bind 127.0.0.1 --directory /stand-ins/upstream 8000
+  wait_for 10 in_host "$1" python3 -c "import urllib.request; urllib.request.urlopen('$mirror/debian/gpg')"
+}
+
+@test "install-docker --upstream: Docker's packages, by a source of its own and the key with the right fingerprint" {
+  systemd_host engine
+  serve engine
+  local key
+  key=$(cat "$BATS_FILE_TMPDIR/fingerprint")
+  unchanged engine /src/scripts/install-docker --upstream --mirror "$mirror" --key "$key" --dry-run
+  says "would install docker-ce docker-ce-cli containerd.io"
+
+  run upstream engine --key "$key"
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  in_host engine dpkg-query --show docker-ce
+  in_host engine systemctl is-active docker.service
+  run in_host engine cat /etc/apt/sources.list.d/docker.sources
+  says "URIs: $mirror/debian"
+  says "Suites: bookworm"
+  says "Signed-By: /etc/apt/keyrings/docker.asc"
+  unchanged engine /src/scripts/install-docker --upstream --mirror "$mirror" --key "$key"
+  says "nothing to do"
+  unchanged engine /src/scripts/install-docker
+  says "nothing to do"
+}
+
+@test "install-docker --upstream: a source that somebody else wrote is left as it is" {
+  host engine
+  in_host engine sh -c 'echo "deb [trusted=yes] file:/stand-ins/upstream/debian bookworm stable" >/etc/apt/sources.list.d/mine.list'
+  run in_host engine /src/scripts/install-docker --upstream --mirror file:/stand-ins/upstream
+  [ "$status" -eq 0 ]
+  says "Docker's repository is configured already, and is left as it is"
+  in_host engine dpkg-query --show docker-ce
+  in_host engine sh -c '! ls /etc/apt/sources.list.d/docker.sources /etc/apt/keyrings/docker.asc 2>/dev/null'
+}
+
+@test "install-docker --upstream: a key that is not Docker's is refused by both fingerprints, and no source is written" {
+  systemd_host engine
+  serve engine
+  run upstream engine
+  printf '%s\n' "$output"
+  [ "$status" -eq 1 ]
+  says "has not the key 9DC858229FC7DD38854AE2D88D81803C0EBFCD88, but: $(cat "$BATS_FILE_TMPDIR/fingerprint")"
+  in_host engine sh -c '! ls /etc/apt/sources.list.d/* /etc/apt/keyrings/docker.asc 2>/dev/null'
+  run in_host engine dpkg-query --show docker-ce
+  [ "$status" -ne 0 ]
+}
+
+@test "install-docker: options that contradict and users that are not are refused" {
+  host engine
+  run in_host engine /src/scripts/install-docker --mirror file:/x
+  [ "$status" -eq 1 ]
+  says "belong to --upstream"
+  run in_host engine /src/scripts/install-docker --upstream --key 1234
+  [ "$status" -eq 1 ]
+  says "a fingerprint has 40 hexadecimal digits"
+  run in_host engine /src/scripts/install-docker --user nobody-here
+  [ "$status" -eq 1 ]
+  says 'there is no user "nobody-here"'
+}
+
+@test "prepare-host: user, directories and nothing else where the system gives enough, once; and away again" {
+  host bare torus-lab/debian --ulimit nofile=20000:20000
+  local before
+  before=$(state bare)
+  unchanged bare /src/scripts/prepare-host --dry-run
+  says "changes it would make: 3"
+
+  run in_host bare /src/scripts/prepare-host
+  [ "$status" -eq 0 ]
+  says "done; changes made: 3"
+  run in_host bare stat --format='%A %U %G %n' /etc/torus /var/lib/torus
+  [ "$output" = "drwxr-xr-x root root /etc/torus
+drwxr-x--- torus torus /var/lib/torus" ]
+  run in_host bare getent passwd torus
+  [[ "$output" == torus:*:"Torus event bus":/var/lib/torus:/usr/sbin/nologin ]]
+  run in_host bare find /etc -name 60-torus.conf
+  [ -z "$output" ]
+  unchanged bare /src/scripts/prepare-host
+  says "nothing to do"
+
+  unchanged bare /src/scripts/prepare-host --remove --dry-run
+  in_host bare /src/scripts/prepare-host --remove
+  run in_host bare sh -c 'getent passwd torus; getent group torus; ls -d /etc/torus /var/lib/torus 2>/dev/null'
+  [ -z "$output" ]
+  unchanged bare /src/scripts/prepare-host --remove
+  says "nothing to do"
+}
+
+@test "prepare-host: what the system gives too little of is raised by files of our own, and nothing is lowered" {
+  host meagre torus-lab/debian --ulimit nofile=1024:4096 --sysctl net.core.somaxconn=128
+  run in_host meagre /src/scripts/prepare-host --connections 20000
+  [ "$status" -eq 0 ]
+  says "left for the boot: net.core.somaxconn is 128"
+  run in_host meagre tail -n1 /etc/sysctl.d/60-torus.conf
+  [ "$output" = "net.core.somaxconn = 4096" ]
+  run in_host meagre tail -n1 /etc/security/limits.d/60-torus.conf
+  [ "$output" = "torus - nofile 21024" ]
+  unchanged meagre /src/scripts/prepare-host --connections 20000
+  says "nothing to do"
+
+  in_host meagre /src/scripts/prepare-host --remove
+  run in_host meagre find /etc -name 60-torus.conf
+  [ -z "$output" ]
+}
+
+@test "prepare-host: where /proc/sys can be written the setting holds at once" {
+  systemd_host meagre
+  in_host meagre sh -c 'mount -o remount,rw /proc/sys && echo 128 >/proc/sys/net/core/somaxconn'
+  run in_host meagre /src/scripts/prepare-host
+  [ "$status" -eq 0 ]
+  says "set net.core.somaxconn to 4096 (it is 128)"
+  [ "$(in_host meagre cat /proc/sys/net/core/somaxconn)" = 4096 ]
+  unchanged meagre /src/scripts/prepare-host
+  says "nothing to do"
+}
+
+@test "prepare-host: rights that were changed are mended, and what holds data stays at --remove, with its user" {
+  host bare
+  in_host bare /src/scripts/prepare-host
+  in_host bare sh -c 'chown root:root /var/lib/torus; chmod 777 /var/lib/torus; touch /var/lib/torus/segment'
+  run in_host bare /src/scripts/prepare-host
+  says "make /var/lib/torus of mode 750, owned by torus"
+  run in_host bare /src/scripts/prepare-host --remove
+  [ "$status" -eq 0 ]
+  says "/var/lib/torus is not empty and stays"
+  in_host bare test -e /var/lib/torus/segment
+  in_host bare id torus
+}
+
+@test "install-torus: a package is installed, enabled, started and checked; the same one is not installed again" {
+  systemd_host target
+  unchanged target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb --dry-run
+  says "would install /stand-ins/packages/torus_1.0.0_all.deb"
+
+  run in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  says "asked: check --for host"
+  in_host target systemctl is-active torus.service torus.socket
+  in_host target systemctl is-enabled torus.service torus.socket
+  unchanged target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
+  says "nothing to do"
+
+  # A new version keeps the configuration that was changed, without a question; an older one is refused.
+  in_host target sh -c 'echo mine >/etc/torus/torus.yaml'
+  in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.1.0_all.deb
+  [ "$(in_host target torus --version)" = "torus 1.1.0" ]
+  [ "$(in_host target cat /etc/torus/torus.yaml)" = mine ]
+  run in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
+  [ "$status" -eq 1 ]
+  says "has version 1.0.0, and 1.1.0 is installed"
+  run in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
+  [ "$status" -eq 1 ]
+  says "the package torus is installed, and this would hide it"
+}
+
+@test "install-torus --binary: binary, units and host; a new build is taken over without a stop; and away again" {
+  systemd_host target
+  unchanged target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus --dry-run
+  says "would write /usr/local/bin/torus, torus 1.0.0"
+  says "would add the system user torus"
+
+  run in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  says "asked: check --for host"
+  in_host target systemctl is-active torus.service torus.socket
+  in_host target systemctl is-enabled torus.service torus.socket
+  in_host target grep -x 'ExecStart=/usr/local/bin/torus run' /etc/systemd/system/torus.service
+  in_host target id torus
+  unchanged target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
+  says "scripts/install-torus: nothing to do"
+
+  local before
+  before=$(in_host target systemctl show --property MainPID torus.service)
+  in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.1.0/usr/bin/torus
+  [ "$(in_host target cat /var/lib/torus/upgraded)" = 1.1.0 ]
+  [ "$(in_host target systemctl show --property MainPID torus.service)" = "$before" ]
+
+  in_host target /src/scripts/install-torus --remove
+  run in_host target sh -c 'ls /usr/local/bin/torus /etc/systemd/system/torus.* 2>/dev/null; systemctl is-active torus.service torus.socket; find /etc/systemd -name "torus.*"'
+  [ "$output" = "inactive
+inactive" ]
+  unchanged target /src/scripts/install-torus --remove
+  says "nothing to do"
+}
+
+@test "install-torus: a failure that torus check finds is the script's, and Torus stays installed" {
+  host target
+  in_host target sh -c 'mkdir /etc/torus && touch /etc/torus/wrong'
+  run in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb --for build
+  [ "$status" -eq 1 ]
+  says "asked: check --for build"
+  says "Torus is installed, and \`torus check\` finds that something is wrong"
+  says "left for the boot: start torus.service"
+  in_host target torus --version
+}
+
+@test "install-torus: what is not a package or not a Torus is refused before anything is changed" {
+  host target
+  local before
+  before=$(state target)
+  run in_host target /src/scripts/install-torus /stand-ins/torus-1.0.0/usr/bin/torus
+  [ "$status" -eq 1 ]
+  says "is not a Debian package"
+  run in_host target sh -c '/src/scripts/install-torus /stand-ins/ubuntu/linux-generic_*.deb'
+  [ "$status" -eq 1 ]
+  says "is the package linux-generic, not torus"
+  run in_host target /src/scripts/install-torus --binary /bin/true
+  [ "$status" -eq 1 ]
+  says "is not a Torus that runs here"
+  run in_host target /src/scripts/install-torus
+  [ "$status" -eq 1 ]
+  says "either FILE.deb, or --binary FILE, or --remove"
+  diff <(printf '%s\n' "$before") <(state target)
+}
