@@ -5,6 +5,8 @@
 # Words of other programs are read here.
 export LC_ALL=C
 
+: "${script_name:?}"
+
 dry_run=false
 changes=0
 # What only a boot, or whoever starts services here, can bring to its end.
@@ -54,7 +56,9 @@ want_distribution() {
   [[ -r $file ]] || file=/usr/lib/os-release
   [[ -r $file ]] || fail "cannot tell which system this is: there is no /etc/os-release" "this script knows Debian and Ubuntu"
   distribution=$(os_release "$file" ID)
+  # shellcheck disable=SC2034 # read by whoever sources this
   release=$(os_release "$file" VERSION_ID)
+  # shellcheck disable=SC2034 # the same
   codename=$(os_release "$file" VERSION_CODENAME)
   case $distribution in
     debian | ubuntu) ;;

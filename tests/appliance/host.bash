@@ -2,6 +2,9 @@
 # What the tests of scripts/install-* and scripts/prepare-host share: containers with packages to install, stand-ins for
 # packages that none of them should carry (kernels, Docker's own engine, Torus), and the state of a system in one text.
 # After `load lab`.
+# shellcheck disable=SC2154 # bats and lab.bash assign them
+# shellcheck disable=SC2016 # the shell of the container expands these
+true
 
 # host NAME [IMAGE [OPTION...]]: starts a container without systemd in which the scripts lie in /src/scripts, and the
 # test's own files in /stand-ins; `in_host NAME` runs something in it.

@@ -207,6 +207,19 @@ deb [trusted=yes] file:/stand-ins/backports ./"
   in_host kernel test -e /boot/vmlinuz-6.12.9-backported
 }
 
+@test "install-kernel: a dry run tells what it can know: of backports that apt does not have, of lists that are not there" {
+  host kernel
+  sources kernel "deb [trusted=yes] file:/stand-ins/old ./"
+  run with_kernel kernel 4.9.0-19-amd64 --dry-run
+  [ "$status" -eq 10 ]
+  says "would write /etc/apt/sources.list.d/torus-backports.list"
+  says "of bookworm-backports"
+  sources kernel ""
+  run with_kernel kernel 4.9.0-19-amd64 --dry-run
+  [ "$status" -eq 10 ]
+  says "would fetch the lists of packages"
+}
+
 @test "install-kernel: Ubuntu's hardware enablement kernel" {
   host kernel
   in_host kernel sh -c 'rm -f /etc/os-release; printf "ID=ubuntu\nVERSION_ID=\"20.04\"\nVERSION_CODENAME=focal\n" >/etc/os-release'
@@ -227,6 +240,7 @@ deb [trusted=yes] file:/stand-ins/backports ./"
 
 @test "install-kernel: a container is told that the kernel is its host's" {
   host kernel
+  # shellcheck disable=SC2016 # the shell of the container expands it
   run in_host kernel sh -c 'mkdir /tmp/bin && cp /stand-ins/bin/uname /tmp/bin && KERNEL=4.9.0 PATH=/tmp/bin:$PATH /src/scripts/install-kernel'
   [ "$status" -eq 1 ]
   says "this is a container, whose kernel is the host's"
