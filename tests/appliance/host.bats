@@ -72,11 +72,13 @@ make_torus() {
   local here=$1 version
   mkdir -p "$here/systemd"
   printf '[Service]\nExecStart=/usr/bin/torus run\n[Install]\nWantedBy=multi-user.target\n' >"$here/systemd/torus.service"
-  printf '[Socket]\nListenStream=127.0.0.1:5555\n[Install]\nWantedBy=sockets.target\n' >"$here/systemd/torus.socket"
+  printf '[Socket]\nListenStream=127.0.0.1:5555\nService=torus.service\n[Install]\nWantedBy=sockets.target\n' >"$here/systemd/torus-requests-front.socket"
+  printf 'version: repository\n' >"$here/systemd/torus.yaml"
   for version in 1.0.0 1.1.0; do
     mkdir -p "$here/torus-$version"/{usr/bin,etc/torus,lib/systemd/system}
     cat >"$here/torus-$version/usr/bin/torus" <<STAND_IN
 #!/bin/sh
+[ "\$1" != --runtime-dir ] || shift 2
 case \$1 in
   --version) echo torus $version ;;
   run) exec sleep infinity ;;
@@ -89,7 +91,7 @@ esac
 STAND_IN
     chmod 755 "$here/torus-$version/usr/bin/torus"
     printf 'version: %s\n' "$version" >"$here/torus-$version/etc/torus/torus.yaml"
-    cp "$here"/systemd/* "$here/torus-$version/lib/systemd/system"
+    cp "$here"/systemd/torus*.{service,socket} "$here/torus-$version/lib/systemd/system"
     stand_in "$here/packages" torus "$version" "$here/torus-$version"
   done
 }
@@ -463,8 +465,8 @@ drwxr-x--- torus torus /var/lib/torus" ]
   printf '%s\n' "$output"
   [ "$status" -eq 0 ]
   says "asked: check --for host"
-  in_host target systemctl is-active torus.service torus.socket
-  in_host target systemctl is-enabled torus.service torus.socket
+  in_host target systemctl is-active torus.service torus-requests-front.socket
+  in_host target systemctl is-enabled torus.service torus-requests-front.socket
   unchanged target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
   says "nothing to do"
 
@@ -491,10 +493,12 @@ drwxr-x--- torus torus /var/lib/torus" ]
   printf '%s\n' "$output"
   [ "$status" -eq 0 ]
   says "asked: check --for host"
-  in_host target systemctl is-active torus.service torus.socket
-  in_host target systemctl is-enabled torus.service torus.socket
+  in_host target systemctl is-active torus.service torus-requests-front.socket
+  in_host target systemctl is-enabled torus.service torus-requests-front.socket
   in_host target grep -x 'ExecStart=/usr/local/bin/torus run' /etc/systemd/system/torus.service
   in_host target id torus
+  [ "$(in_host target cat /etc/torus/torus.yaml)" = "version: repository" ]
+  in_host target sh -c 'echo mine >/etc/torus/torus.yaml'
   unchanged target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
   says "scripts/install-torus: nothing to do"
 
@@ -502,10 +506,11 @@ drwxr-x--- torus torus /var/lib/torus" ]
   before=$(in_host target systemctl show --property MainPID torus.service)
   in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.1.0/usr/bin/torus
   [ "$(in_host target cat /var/lib/torus/upgraded)" = 1.1.0 ]
+  [ "$(in_host target cat /etc/torus/torus.yaml)" = mine ]
   [ "$(in_host target systemctl show --property MainPID torus.service)" = "$before" ]
 
   in_host target /src/scripts/install-torus --remove
-  run in_host target sh -c 'ls /usr/local/bin/torus /etc/systemd/system/torus.* 2>/dev/null; systemctl is-active torus.service torus.socket; find /etc/systemd -name "torus.*"'
+  run in_host target sh -c 'ls /usr/local/bin/torus /etc/systemd/system/torus* 2>/dev/null; systemctl is-active torus.service torus-requests-front.socket; find /etc/systemd -name "torus*"'
   [ "$output" = "inactive
 inactive" ]
   unchanged target /src/scripts/install-torus --remove
