@@ -78,7 +78,7 @@ says() {
   fi
 }
 
-# stand_in DIRECTORY NAME VERSION [TREE [FIELD...]]: a package of that name, with the files below TREE.
+# stand_in DIRECTORY NAME VERSION [TREE]: a package of that name, with the files below TREE.
 stand_in() {
   local directory=$1 name=$2 version=$3 tree=${4:-} work
   work=$(mktemp -d "$BATS_FILE_TMPDIR/stand-in.XXXXXX")
@@ -88,10 +88,8 @@ stand_in() {
   {
     printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: nobody <nobody@localhost>\n' "$name" "$version"
     printf 'Description: a stand-in\n'
-    ((${#@} < 5)) || printf '%s\n' "${@:5}"
   } >"$work/DEBIAN/control"
   [[ ! -d $work/etc ]] || (cd "$work" && find etc -type f -path '*.yaml' -printf '/%p\n') >"$work/DEBIAN/conffiles"
-  (cd "$work" && find . -type f -not -path './DEBIAN/*' -printf '%P\0' | xargs -0 --no-run-if-empty md5sum) >"$work/DEBIAN/md5sums"
   dpkg-deb --root-owner-group --build "$work" "$directory" >/dev/null
   rm -rf "$work"
 }

@@ -470,6 +470,14 @@ drwxr-x--- torus torus /var/lib/torus" ]
   unchanged target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
   says "nothing to do"
 
+  # Another build of the same version is another one.
+  in_host target sh -c 'cp -a /stand-ins/torus-1.0.0 /root/other && echo "# another" >>/root/other/usr/bin/torus'
+  in_host target sh -c 'mkdir /root/other/DEBIAN && dpkg-deb --field /stand-ins/packages/torus_1.0.0_all.deb >/root/other/DEBIAN/control'
+  in_host target dpkg-deb --root-owner-group --build /root/other /root/other.deb
+  run in_host target /src/scripts/install-torus /root/other.deb
+  says "install /root/other.deb"
+  [ "$(in_host target tail -n1 /usr/bin/torus)" = "# another" ]
+
   # A new version keeps the configuration that was changed, without a question; an older one is refused.
   in_host target sh -c 'echo mine >/etc/torus/torus.yaml'
   in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.1.0_all.deb
