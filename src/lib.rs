@@ -13,6 +13,7 @@ pub mod wire;
 // Edges.
 pub mod cli;
 pub mod control;
+pub mod preflight;
 pub mod supervisor;
 pub mod sys;
 pub mod transport;

@@ -243,6 +243,7 @@ fn show_prints_the_file_in_force_with_its_defaults() {
       backoff_ms_max: 30000
       stop_ms_max: 8000
       sandbox: best-effort
+      preflight: warn
     logs:
       format: text
       to: auto

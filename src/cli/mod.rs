@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
+mod check;
 mod config;
 mod control;
 mod escape;
@@ -65,6 +66,8 @@ enum Command {
     Upgrade(control::UpgradeArgs),
     /// Send requests and print their replies
     Request(request::RequestArgs),
+    /// Check whether this machine gives what torus needs, and tell what mends what is missing
+    Check(check::CheckArgs),
     /// Check a configuration file, or show what is in force
     Config(config::ConfigArgs),
     /// Run one command under an init, in the place of tini or dumb-init
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => control::reload(arguments, &runtime_directory()),
         Command::Upgrade(arguments) => control::upgrade(arguments, &runtime_directory()),
         Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
+        Command::Check(arguments) => check::run(arguments, &runtime_directory()),
         Command::Config(arguments) => config::run(&arguments),
         Command::Init { .. } => unreachable!("it was run above"),
         Command::Worker(arguments) => worker::run(&arguments),

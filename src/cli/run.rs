@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::config::ConfigFile;
-use super::{escape, fail, fail_config, log, print, reachable};
+use super::{check, escape, fail, fail_config, log, print, reachable};
 use crate::config::{self, ConfigError, Loaded, LogFormat, Origin};
 use crate::supervisor::{self, Handover, Options, StateError, Up};
 use crate::sys::stderr::Stderr;
@@ -54,6 +54,9 @@ pub(super) fn run(arguments: &RunArgs, runtime_dir: Option<&Path>) -> ExitCode {
         tracing::warn!("peers on {address} are served without authentication (bus.allow_insecure)");
     }
     log::never_wait();
+    if identity::pid().as_raw() == 1 && !check::before_start(&config, &origin.to_string(), runtime_dir) {
+        return fail("a check of this container failed, and supervisor.preflight is refuse");
+    }
     let served = !config.services.is_empty();
     let runtime_directory = runtime::directory(runtime_dir);
     let named = runtime_directory.is_named.then(|| runtime_directory.path.clone());

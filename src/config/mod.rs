@@ -22,7 +22,7 @@ pub use confine::{Amount, CAPABILITIES, CgroupLimits, Confine, Limit, Resource, 
 pub use error::{ConfigError, Problem};
 pub use load::{Loaded, Origin, SYSTEM_FILE, VARIABLE, load};
 pub use model::{
-    Bus, Config, Limits, LogFormat, LogTarget, Logs, Requests, RestartPolicy, Sandbox, Service, ServiceKind,
+    Bus, Config, Limits, LogFormat, LogTarget, Logs, Preflight, Requests, RestartPolicy, Sandbox, Service, ServiceKind,
 };
 pub use variables::{BadLine, VARIABLES_BYTES_MAX, parse_variables};
 

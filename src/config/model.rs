@@ -172,6 +172,26 @@ pub struct RestartPolicy {
     pub stop_ms_max: u64,
     /// Whether a built-in worker starts where its sandbox cannot be whole.
     pub sandbox: Sandbox,
+    /// What PID 1 makes of what it finds before it starts anything.
+    pub preflight: Preflight,
+}
+
+/// What PID 1 makes of what it finds before it starts anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preflight {
+    /// It tells what is amiss, and goes on.
+    #[default]
+    Warn,
+    /// It does not start where a check fails.
+    Refuse,
+    /// It does not look.
+    Off,
+}
+
+impl Preflight {
+    /// All policies by their names.
+    pub const ALL: [(&'static str, Self); 3] = [("warn", Self::Warn), ("refuse", Self::Refuse), ("off", Self::Off)];
 }
 
 /// What a built-in worker does where it cannot have its whole sandbox.
@@ -211,6 +231,7 @@ impl Default for RestartPolicy {
             backoff_ms_max: 30_000,
             stop_ms_max: 8_000,
             sandbox: Sandbox::BestEffort,
+            preflight: Preflight::Warn,
         }
     }
 }

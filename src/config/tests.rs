@@ -236,6 +236,16 @@ fn the_sandbox_is_best_effort_or_required() {
 }
 
 #[test]
+fn the_preflight_warns_refuses_or_is_off() {
+    for (name, policy) in Preflight::ALL {
+        let text = format!("supervisor: {{preflight: {name}}}\n{}", service("worker: hello"));
+        assert_eq!(parsed(&text).supervisor.preflight, policy);
+    }
+    let wrong = problem(&format!("supervisor: {{preflight: strict}}\n{}", service("worker: hello")));
+    assert_eq!(wrong, "torus.yaml:1: supervisor.preflight: the text \"strict\" is not warn, refuse or off");
+}
+
+#[test]
 fn a_service_runs_a_known_worker_or_a_list_of_texts() {
     for (keys, expected) in [
         ("worker: helo", "one.worker: the text \"helo\" is not a built-in worker; known: hello"),
@@ -305,7 +315,7 @@ fn the_page_lists_every_key_with_its_default() {
     let defaults = Config { bus: Some(bus), ..Config::default() };
     let mut keys = Vec::new();
     leaves("", &tree::read(&defaults.to_yaml()).expect("YAML"), &mut keys);
-    assert_eq!(keys.len(), 35);
+    assert_eq!(keys.len(), 36);
     for (path, default) in keys {
         let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{path}` |")));
         let row = row.unwrap_or_else(|| panic!("{path} has no row"));
@@ -554,13 +564,15 @@ fn any_limits() -> impl Strategy<Value = Limits> {
 
 fn any_policy() -> impl Strategy<Value = RestartPolicy> {
     let sandbox = prop_oneof![Just(Sandbox::BestEffort), Just(Sandbox::Required)];
-    (prop::array::uniform4(1..=86_400_000u64), sandbox).prop_map(
-        |([healthy_after_ms, one, other, stop_ms_max], sandbox)| RestartPolicy {
+    let preflight = prop::sample::select(Preflight::ALL.to_vec());
+    (prop::array::uniform4(1..=86_400_000u64), sandbox, preflight).prop_map(
+        |([healthy_after_ms, one, other, stop_ms_max], sandbox, (_, preflight))| RestartPolicy {
             healthy_after_ms,
             backoff_ms_min: one.min(other),
             backoff_ms_max: one.max(other),
             stop_ms_max,
             sandbox,
+            preflight,
         },
     )
 }

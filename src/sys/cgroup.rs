@@ -16,6 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
+use super::machine::may_write;
+
 /// Rounds of killing what a group has; each finds fewer, unless it forks faster than we kill.
 const KILL_ROUNDS_MAX: usize = 32;
 /// Tries to remove a group whose members were killed, with a pause after each; then it is left for a later supervisor.
@@ -23,6 +25,8 @@ const REMOVE_TRIES_MAX: usize = 250;
 const REMOVE_PAUSE: Duration = Duration::from_millis(1);
 /// Microseconds of the period that CPU time is shared out in, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
+/// From here on a limit of memory is none.
+const UNLIMITED_FROM: u64 = 1 << 62;
 /// Where v2 has us wait, since a group with controlled children may have no process of its own.
 const OWN_GROUP: &str = "supervisor";
 
@@ -92,6 +96,30 @@ pub struct Group {
     directories: Vec<PathBuf>,
     /// What does not hold, in sentences.
     pub warnings: Vec<String>,
+}
+
+/// How control groups look from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Survey {
+    /// The hierarchies that we have a place in.
+    pub trees: Vec<SurveyTree>,
+    /// Bytes of memory that all in our group may use.
+    pub memory_bytes_max: Option<u64>,
+    /// Processes and threads that all in our group may be.
+    pub pids_max: Option<u64>,
+}
+
+/// One hierarchy of control groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurveyTree {
+    /// 1 or 2.
+    pub version: u8,
+    /// The controllers that it has for our group.
+    pub controllers: Vec<String>,
+    /// Whether groups can be made below ours.
+    pub writable: bool,
 }
 
 /// What [`Cgroups`] are, written down: another program of this process goes on with them. Nothing goes with this.
@@ -402,6 +430,43 @@ fn write(file: &Path, value: &str) -> Result<(), String> {
 fn reason(cause: &io::Error) -> String {
     let text = cause.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Looks at the groups that we run in, and changes nothing.
+pub fn survey() -> io::Result<Survey> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let groups = fs::read_to_string("/proc/self/cgroup")?;
+    let mut survey = Survey::default();
+    for hierarchy in hierarchies(&mounts, &groups) {
+        let (version, controllers) = match hierarchy.generation {
+            Generation::One => {
+                // It is mounted with more than controllers.
+                let is_controller =
+                    |word: &&String| !matches!(word.as_str(), "rw" | "ro" | "none" | "xattr") && !word.contains('=');
+                (1, hierarchy.controllers.iter().filter(is_controller).cloned().collect())
+            }
+            Generation::Two => (2, words(&hierarchy.own.join("cgroup.controllers"))),
+        };
+        let lowest = |known: Option<u64>, file: &str| known.into_iter().chain(limit(&hierarchy.own, file)).min();
+        let memory = if version == 1 { "memory.limit_in_bytes" } else { "memory.max" };
+        survey.memory_bytes_max = lowest(survey.memory_bytes_max, memory);
+        survey.pids_max = lowest(survey.pids_max, "pids.max");
+        survey.trees.push(SurveyTree { version, controllers, writable: may_write(&hierarchy.own) });
+    }
+    Ok(survey)
+}
+
+/// The lowest limit of a group and those above it.
+fn limit(own: &Path, file: &str) -> Option<u64> {
+    let groups = own.ancestors().take_while(|group| group.join("cgroup.procs").exists());
+    let known = groups.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok());
+    // The first generation says "no limit" by the largest number of whole pages.
+    known.filter(|limit| *limit < UNLIMITED_FROM).min()
+}
+
+fn words(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
 }
 
 /// One hierarchy, and the group in it that we run in.

@@ -3,15 +3,18 @@
 //! Each is taken once, at the start of the process, before it has threads or descriptors of its own.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, getsockname, recv, send};
 
 /// Bytes of a warning's line.
 const WARNING_BYTES_MAX: usize = 1024;
+/// The first descriptor that is passed by systemd's convention, and how many are looked at.
+const FIRST_PASSED: RawFd = 3;
+const PASSED_MAX: RawFd = 64;
 
 /// The listening sockets that were passed (`LISTEN_FDS`), with their names (`LISTEN_FDNAMES`), in order.
 pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
@@ -24,6 +27,27 @@ pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
             Ok((name.to_string_lossy().into_owned(), listener))
         })
         .collect()
+}
+
+/// The addresses of the listening sockets that were passed to this very process, with their names; they stay where they
+/// are (sd_listen_fds(3)).
+pub fn passed_addresses() -> Vec<(String, io::Result<SocketAddr>)> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID") != std::process::id().to_string() {
+        return Vec::new();
+    }
+    let count = variable("LISTEN_FDS").parse::<RawFd>().unwrap_or_default().clamp(0, PASSED_MAX);
+    let names = variable("LISTEN_FDNAMES");
+    let names = names.split(':').chain(std::iter::repeat("unknown"));
+    (FIRST_PASSED..FIRST_PASSED + count).zip(names).map(|(fd, name)| (name.to_owned(), address_of(fd))).collect()
+}
+
+/// Where a socket is bound.
+fn address_of(fd: RawFd) -> io::Result<SocketAddr> {
+    let bound = getsockname::<SockaddrStorage>(fd)?;
+    let v4 = bound.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    let v6 = || bound.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())));
+    v4.or_else(v6).ok_or_else(|| io::Error::other("it is no TCP socket"))
 }
 
 /// The descriptor whose number the environment variable holds; `None` when there is no such variable.

@@ -23,6 +23,11 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     Ok(OpenFiles { soft, hard })
 }
 
+/// How many files this process may have open at the most: what [`raise_open_files`] raises to.
+pub fn open_files_max() -> io::Result<u64> {
+    Ok(getrlimit(Kind::RLIMIT_NOFILE)?.1)
+}
+
 /// What the kernel limits by process (setrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {

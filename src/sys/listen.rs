@@ -34,6 +34,14 @@ pub fn tcp_beside(address: SocketAddr, ours: &[&OwnedFd]) -> io::Result<(OwnedFd
     bound
 }
 
+/// Asks whether [`tcp`] could have that address. Nobody can connect meanwhile: it is bound, and not listened on.
+pub fn is_free(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, ReuseAddr, &true)?;
+    Ok(bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?)
+}
+
 fn bound(address: SocketAddr, shared: bool) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -60,5 +68,8 @@ mod tests {
         let (_held, bound) = tcp((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         assert_ne!(bound.port(), 0);
         assert_eq!(tcp(bound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(is_free(bound).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(_held);
+        is_free(bound).unwrap();
     }
 }

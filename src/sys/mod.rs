@@ -13,6 +13,7 @@ pub mod inherit;
 pub mod journal;
 pub mod limits;
 pub mod listen;
+pub mod machine;
 pub mod memory;
 pub mod net;
 pub mod notify;

@@ -1,12 +1,14 @@
-//! What std does not offer of TCP sockets.
+//! What std does not offer of sockets.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use bytes::BytesMut;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 
 /// Has the kernel find out by itself that the other side is gone: it probes after `idle_ms` of silence and gives the
 /// connection up when probes or written bytes stay unanswered for `timeout_ms`.
@@ -35,6 +37,16 @@ pub fn read_more(socket: &impl AsFd, bytes: &mut BytesMut) -> io::Result<usize> 
     // SAFETY: that many bytes behind the present end have just been written.
     unsafe { bytes.set_len(bytes.len() + read) };
     Ok(read)
+}
+
+/// Connects to a Unix socket now or not at all: who does not accept, and whose queue is full, is not waited for.
+pub fn connect_unix_now(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(fd);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Why nobody was accepted.

@@ -10,7 +10,7 @@ mod services;
 
 use super::fields::{Fields, Problems, found};
 use super::tree::{Node, Value};
-use super::{Config, Problem, RestartPolicy, Sandbox};
+use super::{Config, Preflight, Problem, RestartPolicy, Sandbox};
 use bound::{Bound, milliseconds};
 
 /// Makes a configuration of a document, or tells all that is wrong with it, in the order of lines.
@@ -48,6 +48,7 @@ fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
     let healthy_after_ms = milliseconds(&mut fields, "healthy_after_ms", 1, default.healthy_after_ms, problems);
     let stop_ms_max = milliseconds(&mut fields, "stop_ms_max", 1, default.stop_ms_max, problems);
     let sandbox = sandbox(&mut fields, Sandbox::default(), problems);
+    let preflight = preflight(&mut fields, problems);
     fields.finish(problems);
     RestartPolicy {
         healthy_after_ms,
@@ -55,7 +56,21 @@ fn supervisor(node: &Node, problems: &mut Problems) -> RestartPolicy {
         backoff_ms_max: max.given.value,
         stop_ms_max,
         sandbox,
+        preflight,
     }
+}
+
+fn preflight(fields: &mut Fields<'_>, problems: &mut Problems) -> Preflight {
+    let Some(node) = fields.take("preflight") else { return Preflight::default() };
+    let policy = match &node.value {
+        Value::Text(text) => Preflight::ALL.into_iter().find(|(name, _)| name == text),
+        _ => None,
+    };
+    policy.map(|(_, policy)| policy).unwrap_or_else(|| {
+        let path = fields.path("preflight");
+        problems.add(node.line, path, format!("{} is not warn, refuse or off", found(&node.value)));
+        Preflight::default()
+    })
 }
 
 fn sandbox(fields: &mut Fields<'_>, default: Sandbox, problems: &mut Problems) -> Sandbox {

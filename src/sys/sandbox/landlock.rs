@@ -10,6 +10,9 @@ use ::landlock::{
     RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
+use nix::errno::Errno;
+use nix::libc;
+
 use super::Profile;
 
 /// The first version that knows TCP ports (Linux 6.7).
@@ -47,6 +50,19 @@ pub(super) fn enter(profile: Profile<'_>) -> Result<u32, LandlockError> {
         LandlockStatus::Available { effective_abi, .. } => Ok(effective_abi as u32),
         LandlockStatus::NotEnabled => Err(LandlockError::Off),
         LandlockStatus::NotImplemented => Err(LandlockError::Absent),
+    }
+}
+
+/// The kernel's version of Landlock (landlock_create_ruleset(2)).
+pub fn landlock_version() -> Result<u32, LandlockError> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag and without a structure the call only answers a number.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, VERSION) };
+    match Errno::result(answer) {
+        Ok(version) => Ok(u32::try_from(version).unwrap_or_default()),
+        Err(Errno::EOPNOTSUPP) => Err(LandlockError::Off),
+        Err(Errno::ENOSYS | Errno::EPERM) => Err(LandlockError::Absent),
+        Err(cause) => Err(LandlockError::Refused(cause.into())),
     }
 }
 

@@ -11,8 +11,8 @@ mod seccomp;
 #[cfg(test)]
 mod tests;
 
-pub use landlock::LandlockError;
-pub use seccomp::SeccompError;
+pub use landlock::{LandlockError, landlock_version};
+pub use seccomp::{SeccompError, takes_filters};
 
 /// What a process still does once it is inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

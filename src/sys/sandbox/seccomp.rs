@@ -13,7 +13,9 @@
 //! A call of another architecture (on x86_64, of a 32-bit program) kills too; the numbers here are not its numbers.
 
 use std::env::consts::ARCH;
+use std::io;
 
+use nix::errno::Errno;
 use nix::libc::{self, c_long};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -256,6 +258,18 @@ pub(super) fn enter(profile: Profile<'_>) -> Result<(), SeccompError> {
         apply_filter_all_threads(&program)?;
     }
     Ok(())
+}
+
+/// Whether the kernel takes filters of system calls (seccomp(2)): asked with a filter that is nowhere, it says so by EFAULT.
+pub fn takes_filters() -> io::Result<bool> {
+    let nowhere = std::ptr::null::<libc::sock_fprog>();
+    // SAFETY: the kernel reads the structure, finds none and changes nothing.
+    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, nowhere) };
+    match Errno::result(answer) {
+        Ok(_) | Err(Errno::EFAULT) => Ok(true),
+        Err(Errno::EINVAL) => Ok(false),
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 fn filter(calls: Calls, these: SeccompAction, others: SeccompAction) -> Result<BpfProgram, BackendError> {
