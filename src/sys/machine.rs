@@ -1,4 +1,5 @@
-//! Questions about the machine that the files of /proc and /sys do not answer. Nothing is changed by asking.
+//! Questions about the machine that the files of /proc do not answer, or are kept from a service that is shut in. Nothing is
+//! changed by asking.
 
 use std::fs::File;
 use std::io;
@@ -9,6 +10,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::libc;
 use nix::sys::statvfs::statvfs;
+use nix::sys::sysinfo::sysinfo;
+use nix::sys::utsname::uname;
 use nix::unistd::{AccessFlags, faccessat};
 
 /// The file system that a path is on.
@@ -62,6 +65,16 @@ pub fn is_lockable(directory: &Path) -> io::Result<bool> {
         Err((_, Errno::EWOULDBLOCK)) => Ok(false),
         Err((_, cause)) => Err(cause.into()),
     }
+}
+
+/// The kernel's release (uname(2)).
+pub fn release() -> io::Result<String> {
+    Ok(uname()?.release().to_string_lossy().into_owned())
+}
+
+/// Bytes of memory that the kernel has to give (sysinfo(2)).
+pub fn memory_bytes() -> io::Result<u64> {
+    Ok(sysinfo()?.ram_total())
 }
 
 /// Whether the kernel's clock follows a better one (adjtimex(2)).

@@ -8,5 +8,6 @@ mod floods;
 mod limits;
 mod neighbours;
 mod outputs;
+mod preflight;
 mod starts;
 mod stops;

@@ -14,7 +14,7 @@ pub(super) fn gather() -> Host {
         passed: passed(),
         open_files_max: limits::open_files_max().map_err(|cause| plain(&cause)).into(),
         somaxconn: number("/proc/sys/net/core/somaxconn").into(),
-        memory_bytes: memory().into(),
+        memory_bytes: machine::memory_bytes().map_err(|cause| plain(&cause)).into(),
         ..Host::default()
     }
 }
@@ -42,13 +42,6 @@ pub(super) fn ports(host: &mut Host, config: Option<&Config>) {
 fn passed() -> Vec<Passed> {
     let told = |address: std::io::Result<_>| Fact::from(address.map_err(|cause| plain(&cause)));
     inherit::passed_addresses().into_iter().map(|(name, address)| Passed { name, address: told(address) }).collect()
-}
-
-fn memory() -> Result<u64, String> {
-    let text = text("/proc/meminfo").map_err(|cause| cause.to_string())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib << 10).ok_or_else(|| "/proc/meminfo has no MemTotal".to_owned())
 }
 
 /// The word in brackets: `always [madvise] never`.
@@ -100,9 +93,9 @@ impl Listening {
     }
 }
 
-/// Who listens where (proc_net(5), /proc/net/tcp).
+/// Who listens where (proc_pid_net(5)). By way of our own process: a service may be shown no other part of /proc.
 pub(super) fn listening() -> Vec<Listening> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| text(path).unwrap_or_default());
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(|path| text(path).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines()).filter_map(listener).collect()
 }
 

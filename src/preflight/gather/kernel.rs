@@ -9,7 +9,7 @@ use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use super::{bytes, number, plain, text};
 use crate::preflight::verdicts::is_asked_for;
 use crate::preflight::{Kernel, Options};
-use crate::sys::{cgroup, sandbox};
+use crate::sys::{cgroup, machine, sandbox};
 
 /// Bytes of a kernel's options as text; they have some 300 KiB.
 const OPTIONS_BYTES_MAX: usize = 4 << 20;
@@ -17,7 +17,7 @@ const OPTIONS_BYTES_MAX: usize = 4 << 20;
 /// What is quick.
 pub(super) fn gather() -> Kernel {
     Kernel {
-        release: text("/proc/sys/kernel/osrelease").into(),
+        release: machine::release().map_err(|cause| plain(&cause)).into(),
         cgroups: cgroup::survey().map_err(|cause| plain(&cause)).into(),
         seccomp: sandbox::takes_filters().map_err(|cause| plain(&cause)).into(),
         landlock_version: sandbox::landlock_version().into(),

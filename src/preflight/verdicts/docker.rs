@@ -123,9 +123,12 @@ fn cgroup_driver(engine: &Engine) -> Verdict {
     let found = format!("{}, cgroups version {}", engine.cgroup_driver, engine.cgroup_version);
     match &*engine.cgroup_driver {
         "systemd" | "cgroupfs" => check.pass(found),
-        _ => {
-            check.warn(found, "boot with cgroups version 2 (systemd.unified_cgroup_hierarchy=1), and delegate to users")
-        }
+        _ if engine.cgroup_version == "2" => check.warn(
+            found,
+            "delegate controllers to users: Delegate=yes below [Service] in \
+             /etc/systemd/system/user@.service.d/delegate.conf, then a reboot",
+        ),
+        _ => check.warn(found, "boot with version 2 of cgroups: systemd.unified_cgroup_hierarchy=1"),
     }
 }
 

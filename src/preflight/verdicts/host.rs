@@ -262,7 +262,12 @@ fn disk(on: &On<'_>) -> Verdict {
     if !data.exists && on.purpose == Purpose::Container {
         return check.skipped(format!("there is no {}", data.path.display()));
     }
-    space(check, &data.free_bytes, (DATA_FREE_WARN, DATA_FREE_FAIL), format!("df -h {}", data.path.display()))
+    space(
+        check,
+        &data.free_bytes,
+        (DATA_FREE_WARN, DATA_FREE_FAIL),
+        "sudo du -xh / | sort -h | tail tells what takes it",
+    )
 }
 
 fn build_space(on: &On<'_>) -> Verdict {
@@ -272,10 +277,10 @@ fn build_space(on: &On<'_>) -> Verdict {
         format!("{} or more free for the engine", bytes(BUILD_FREE_WARN)),
         "a build keeps the toolchain, the dependencies and the layers",
     );
-    space(check, &on.facts.host.build_free_bytes, (BUILD_FREE_WARN, BUILD_FREE_FAIL), "docker system prune".to_owned())
+    space(check, &on.facts.host.build_free_bytes, (BUILD_FREE_WARN, BUILD_FREE_FAIL), "docker system prune")
 }
 
-fn space(check: Check, free: &Fact<u64>, (enough, least): (u64, u64), mend: String) -> Verdict {
+fn space(check: Check, free: &Fact<u64>, (enough, least): (u64, u64), mend: &str) -> Verdict {
     match free.known() {
         Err(because) => check.unknown(because),
         Ok(free) if *free >= enough => check.pass(format!("{} free", bytes(*free))),

@@ -288,17 +288,16 @@ fn landlock_wall(on: &On<'_>) -> Verdict {
         "a second wall around each worker: no files, and for the hello worker no port but the bus's",
     );
     let needed = on.needs_sandbox();
+    let there = if on.purpose == Purpose::Container { "on the host: " } else { "" };
     match on.facts.kernel.landlock_version.known() {
         Ok(version) if runs_hello && *version < LANDLOCK_WITH_PORTS => {
-            check.fail_if(needed, format!("version {version}, which knows no ports"), newer_kernel(on))
+            let found = format!("version {version}, which knows no ports");
+            check.fail_if(needed, found, format!("{there}a kernel from 6.7 on (Debian: backports; Ubuntu: HWE)"))
         }
         Ok(version) => check.pass(format!("version {version}")),
         Err(because) => {
-            let mend = match on.purpose {
-                Purpose::Container => "on the host: a kernel from 5.13 on that starts with lsm=landlock,...",
-                _ => "boot a kernel from 5.13 on with landlock first in lsm= on its command line",
-            };
-            check.fail_if(needed, because, mend)
+            let mend = "a kernel from 5.13 on, booted with landlock among the modules of lsm=";
+            check.fail_if(needed, because, format!("{there}{mend}"))
         }
     }
 }
