@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{self, Origin};
 use crate::preflight::{Data, DataLock, Docker, Engine, Fact, Passed, Port, PortState, Running, Unit};
 
+const PAGE: &str = include_str!("../../../docs/check.md");
 const FRONT: &str = "127.0.0.1:5555";
 
 fn one(facts: &Facts, purpose: Purpose, name: &str) -> Verdict {
@@ -63,6 +64,23 @@ fn every_check_has_a_name_of_its_own_and_says_what_and_why() {
         names.dedup();
         assert_eq!(names.len(), verdicts.len());
         assert!(verdicts.iter().all(|verdict| !verdict.wanted.is_empty() && !verdict.why.is_empty()));
+    }
+}
+
+#[test]
+fn the_page_has_a_row_for_every_check_and_the_versions_of_the_kernel() {
+    let mut facts = with_port(held());
+    facts.docker.engine = known(Engine::default());
+    facts.host.units.push(unit(FRONT, true));
+    for (_, purpose) in Purpose::ALL {
+        for Verdict { group, name, .. } in judge(&facts, Some(&Config::embedded()), purpose) {
+            let name = name.replace("requests-front", "NAME");
+            let section = PAGE.split_once(&format!("\n### {group}\n")).unwrap().1.split("\n##").next().unwrap();
+            assert!(section.contains(&format!("\n| `{name}` |")), "{group}, {name}");
+        }
+    }
+    for (major, minor) in [KERNEL_MIN, KERNEL_MAINTAINED] {
+        assert!(PAGE.contains(&format!("\n| {major}.{minor}, else a ")));
     }
 }
 
