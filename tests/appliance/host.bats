@@ -471,11 +471,11 @@ drwxr-x--- torus torus /var/lib/torus" ]
   says "nothing to do"
 
   # Another build of the same version is another one.
-  in_host target sh -c 'cp -a /stand-ins/torus-1.0.0 /root/other && echo "# another" >>/root/other/usr/bin/torus'
-  in_host target sh -c 'mkdir /root/other/DEBIAN && dpkg-deb --field /stand-ins/packages/torus_1.0.0_all.deb >/root/other/DEBIAN/control'
-  in_host target dpkg-deb --root-owner-group --build /root/other /root/other.deb
-  run in_host target /src/scripts/install-torus /root/other.deb
-  says "install /root/other.deb"
+  in_host target sh -c 'cp -a /stand-ins/torus-1.0.0 /srv/other && echo "# another" >>/srv/other/usr/bin/torus'
+  in_host target sh -c 'mkdir /srv/other/DEBIAN && dpkg-deb --field /stand-ins/packages/torus_1.0.0_all.deb >/srv/other/DEBIAN/control'
+  in_host target dpkg-deb --root-owner-group --build /srv/other /srv/other.deb
+  run in_host target /src/scripts/install-torus /srv/other.deb
+  says "install /srv/other.deb"
   [ "$(in_host target tail -n1 /usr/bin/torus)" = "# another" ]
 
   # A new version keeps the configuration that was changed, without a question; an older one is refused.
