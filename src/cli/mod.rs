@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Nobody imports this module but `main`.
 
 mod check;
+mod completions;
 mod config;
 mod control;
 mod escape;
@@ -77,6 +78,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+    /// Print what a shell needs to complete the words of torus
+    Completions(completions::CompletionsArgs),
+    /// Write the man pages
+    #[command(hide = true)]
+    Man(completions::ManArgs),
     /// Be one of the supervisor's workers
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
@@ -109,6 +115,8 @@ pub fn main() -> ExitCode {
         Command::Request(arguments) => request::run(&arguments, runtime_dir.as_deref()),
         Command::Check(arguments) => check::run(arguments, &runtime_directory()),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => completions::man(&arguments),
         Command::Init { .. } => unreachable!("it was run above"),
         Command::Worker(arguments) => worker::run(&arguments),
     }

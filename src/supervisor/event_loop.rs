@@ -18,6 +18,7 @@ use super::logs::Logs;
 use super::operations::Operations;
 use super::plan::{self, Program, Units};
 use super::probes::Probes;
+use super::pulse::Pulse;
 use super::stopping::Stopping;
 use super::unread::{Patience, Unread};
 use super::upgrade::Upgrade;
@@ -59,6 +60,7 @@ pub(super) struct Supervisor {
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
     pub(super) hangups: Hangups,
+    pub(super) pulse: Pulse,
     /// Whether some who have ended may still wait to be collected.
     pub(super) more_dead: bool,
     /// The stop of everything, once it was ordered.
@@ -103,6 +105,7 @@ impl Supervisor {
             since: Instant::now(),
             orphans_reaped: 0,
             hangups: Hangups::default(),
+            pulse: Pulse::wanted(),
             more_dead: false,
             stopping: None,
         })
@@ -168,6 +171,7 @@ impl Supervisor {
             let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
                 happened = signals.next() => self.happened(happened).await,
+                () = until(self.pulse.due()) => self.pulse.beat(),
                 () = until(self.hangups.due()), if !self.upgrade.is_under_way() => {
                     self.hangups.done(Instant::now());
                     self.reload_by_signal();
@@ -428,7 +432,7 @@ pub(super) async fn a_moment() {
 }
 
 /// Waits for that instant, or for ever.
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => pending().await,

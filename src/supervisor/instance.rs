@@ -389,7 +389,7 @@ mod tests {
             executable: worker("ready", &script),
             stdin: fs::File::open("/dev/null").unwrap().into(),
             open_files: None,
-            listeners: listeners::bind(Some(&bus)).unwrap(),
+            listeners: listeners::open(Some(&bus), Vec::new()).unwrap(),
             sandbox: Sandbox::Required,
             cgroups: Cgroups::default(),
         };

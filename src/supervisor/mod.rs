@@ -20,6 +20,7 @@ mod logs;
 mod operations;
 mod plan;
 mod probes;
+mod pulse;
 mod report;
 mod stopping;
 mod unread;
@@ -27,12 +28,13 @@ mod upgrade;
 mod words;
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::control::{BindError, Endpoints, Server};
 use crate::sys::cgroup::Cgroups;
-use crate::sys::{exec, identity, limits, program, runtime, signals, spawn};
+use crate::sys::{exec, identity, inherit, limits, program, runtime, signals, spawn};
 
 pub use confine::{Absent, absent};
 pub use listeners::ListenError;
@@ -80,7 +82,7 @@ pub enum StartError {
     /// There is no control socket to be had.
     #[error(transparent)]
     Control(#[from] BindError),
-    /// A port of the bus cannot be bound.
+    /// The bus cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
@@ -93,10 +95,12 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
     signals::hold_orders().map_err(system("hold signals"))?;
     let installed = exec::installed_path().map_err(system("find the file of this program"))?;
     let stdin = std::fs::File::open("/dev/null").map_err(system("open /dev/null"))?;
-    let inherited = spawn::seal_descriptors().unwrap_or_else(|cause| {
+    let mut inherited = spawn::seal_descriptors().unwrap_or_else(|cause| {
         tracing::warn!("cannot look for inherited descriptors: {cause}");
         Vec::new()
     });
+    let passed = inherit::passed().map_err(system("take the sockets that were passed (LISTEN_FDS)"))?;
+    inherited.retain(|number| passed.iter().all(|passed| passed.socket.as_raw_fd() != *number));
     identity::adopt_orphans().unwrap_or_else(|cause| tracing::warn!("cannot adopt orphans: {cause}"));
     let open_files = limits::raise_open_files()
         .inspect_err(|cause| tracing::warn!("cannot raise the limit of open files: {cause}"))
@@ -107,7 +111,7 @@ pub fn run(options: Options, on_up: impl FnOnce(&Up)) -> Result<Ended, StartErro
     looped(async {
         // The control socket first: that another torus runs here says more than that its ports are taken.
         let control = Server::bind(&options.runtime_directory)?;
-        let listeners = listeners::bind(options.config.bus.as_ref())?;
+        let listeners = listeners::open(options.config.bus.as_ref(), passed)?;
         let sandbox = options.config.supervisor.sandbox;
         let executable = PathBuf::from(program::OWN);
         let ground = instance::Ground { executable, stdin: stdin.into(), open_files, listeners, sandbox, cgroups };

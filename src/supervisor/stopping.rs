@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Ended;
-use super::event_loop::{Happened, Queries, Signals, Supervisor, ask, send};
+use super::event_loop::{Happened, Queries, Signals, Supervisor, ask, send, until};
 use crate::lifecycle::HURRY;
 use crate::sys::signals::Whom;
 use crate::sys::{Pid, identity, signals, tree};
@@ -95,6 +95,7 @@ impl Supervisor {
                     give_up_at.get_or_insert(Instant::now() + HURRY);
                 }
                 () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
+                () = until(self.pulse.due()) => self.pulse.beat(),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_pid_1 => {}
             }
             if tree::everybody_else().is_empty() {

@@ -1,4 +1,5 @@
-//! What a worker inherits from its supervisor: listening sockets by systemd's convention, other descriptors by name.
+//! What a worker inherits from its supervisor, and the supervisor from its service manager: listening sockets by systemd's
+//! convention; a worker, other descriptors by name.
 //!
 //! Each is taken once, at the start of the process, before it has threads or descriptors of its own.
 
@@ -16,17 +17,33 @@ const WARNING_BYTES_MAX: usize = 1024;
 const FIRST_PASSED: RawFd = 3;
 const PASSED_MAX: RawFd = 64;
 
-/// The listening sockets that were passed (`LISTEN_FDS`), with their names (`LISTEN_FDNAMES`), in order.
-pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
+/// A descriptor that was passed.
+#[derive(Debug)]
+pub struct Passed {
+    /// Its name.
+    pub name: String,
+    /// The descriptor; whether it is a socket, nobody has looked.
+    pub socket: OwnedFd,
+}
+
+/// What was passed to this process (`LISTEN_FDS`, if `LISTEN_PID` is us), with its names (`LISTEN_FDNAMES`), in order. What
+/// was meant for another process is not taken.
+pub fn passed() -> io::Result<Vec<Passed>> {
     let passed = systemd::daemon::listen_fds_with_names()?;
-    passed
-        .iter()
-        .map(|(fd, name)| {
-            let listener = TcpListener::from(take(fd)?);
-            listener.set_nonblocking(true)?;
-            Ok((name.to_string_lossy().into_owned(), listener))
-        })
-        .collect()
+    let take = |(fd, name): (RawFd, &std::ffi::CStr)| {
+        Ok(Passed { name: name.to_string_lossy().into_owned(), socket: take(fd)? })
+    };
+    passed.iter().map(take).collect()
+}
+
+/// The listening sockets that were passed.
+pub fn listeners() -> io::Result<Vec<(String, TcpListener)>> {
+    let listener = |Passed { name, socket }| {
+        let listener = TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok((name, listener))
+    };
+    passed()?.into_iter().map(listener).collect()
 }
 
 /// The addresses of the listening sockets that were passed to this very process, with their names; they stay where they

@@ -4,8 +4,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket};
+use nix::sys::socket::sockopt::{AcceptConn, ReuseAddr, ReusePort};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt, listen, setsockopt, socket,
+};
 
 /// Connections that the kernel holds until a worker accepts them; beyond it their SYN is dropped and tried again by
 /// the client. The system's `net.core.somaxconn` may lower it.
@@ -40,6 +42,14 @@ pub fn is_free(address: SocketAddr) -> io::Result<()> {
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, ReuseAddr, &true)?;
     Ok(bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?)
+}
+
+/// Where a socket listens that somebody else has bound, as a TCP socket.
+pub fn address_of(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    if !getsockopt(socket, AcceptConn)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+    }
+    TcpListener::from(socket.try_clone()?).local_addr()
 }
 
 fn bound(address: SocketAddr, shared: bool) -> io::Result<(OwnedFd, SocketAddr)> {

@@ -2,9 +2,13 @@
 //!
 //! Both speak sd_notify(3): assignments like `READY=1`, one to a line.
 
+use std::env;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
@@ -66,24 +70,45 @@ pub fn line_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Tells the service manager (NOTIFY_SOCKET) that we are ready. Without one, nothing happens.
 pub fn manager_ready() -> io::Result<()> {
-    tell_manager(("READY", "1"))
+    tell_manager("READY=1")
 }
 
 /// Tells the service manager that we have begun to stop. Without one, nothing happens.
 pub fn manager_stopping() -> io::Result<()> {
-    tell_manager(("STOPPING", "1"))
+    tell_manager("STOPPING=1")
 }
 
-fn tell_manager(assignment: (&str, &str)) -> io::Result<()> {
-    systemd::daemon::notify([assignment].iter())?;
+/// Tells the service manager that we live.
+pub fn manager_alive() -> io::Result<()> {
+    tell_manager("WATCHDOG=1")
+}
+
+/// After how long without a sign of life the service manager takes us for dead (`WATCHDOG_USEC`, if `WATCHDOG_PID` is us);
+/// `None` if it does not.
+pub fn watchdog() -> Option<Duration> {
+    match systemd::daemon::watchdog_enabled() {
+        Ok(us) if us > 0 => Some(Duration::from_micros(us)),
+        _ => None,
+    }
+}
+
+/// libsystemd would wait where the service manager does not read. We do not: what it has no room for is an error.
+fn tell_manager(word: &str) -> io::Result<()> {
+    let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match address.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        [b'/', ..] => SocketAddr::from_pathname(&address)?,
+        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "NOTIFY_SOCKET names no socket of this machine")),
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(word.as_bytes(), &address)?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::SocketAddr;
 
     use nix::unistd::{getpid, getuid};
 

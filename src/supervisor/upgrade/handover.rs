@@ -85,6 +85,7 @@ impl Supervisor {
         if !binary.is_as_asked() {
             return "its file was written to after it was asked".to_owned();
         }
+        self.pulse.beat();
         let (descriptor, back) = (kept.keep(memory.as_raw_fd()), kept.keep(own.as_fd().as_raw_fd()));
         let path = binary.file.path();
         tracing::info!("becoming {}, version {version}", path.display());
@@ -131,6 +132,7 @@ impl Supervisor {
         let mut listener = |listener: &Listener| ListenerState {
             socket: kept.keep(listener.socket.as_raw_fd()),
             address: listener.address,
+            passed: listener.passed,
         };
         let requests = self.ground.listeners.requests.as_ref();
         let requests = requests.map(|requests| [listener(&requests.front), listener(&requests.back)]);

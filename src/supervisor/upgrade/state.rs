@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Config, Origin};
 use crate::control::LastExit;
 use crate::lifecycle::{House, Id, Moment, Snapshot};
-use crate::supervisor::listeners::Doors;
+use crate::supervisor::listeners::{Door, Doors};
 use crate::supervisor::plan::{self, Units};
 use crate::supervisor::words::Heard;
 use crate::sys::cgroup::{CgroupsRecord, GroupRecord};
@@ -88,6 +88,9 @@ pub(super) struct State {
 pub(super) struct ListenerState {
     pub(super) socket: RawFd,
     pub(super) address: SocketAddr,
+    /// The door for which the service manager passed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) passed: Option<Door>,
 }
 
 /// What the house does not know of an instance.

@@ -168,7 +168,7 @@ impl Handover {
 }
 
 fn listener(written: ListenerState) -> io::Result<Listener> {
-    Ok(Listener { socket: exec::adopt(written.socket)?, address: written.address })
+    Ok(Listener { socket: exec::adopt(written.socket)?, address: written.address, passed: written.passed })
 }
 
 /// What cannot be gone on with is told and left out: the process itself lives in any case.
