@@ -156,6 +156,21 @@ fn a_service_has_exactly_the_capabilities_that_it_is_given() {
 }
 
 #[test]
+fn when_memory_runs_out_what_the_supervisor_runs_goes_before_it() {
+    let (torus, lines) = told("oom", "", "cat /proc/self/oom_score_adj");
+    let score = |pid: &Value| {
+        let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        text.trim().parse::<i32>().unwrap()
+    };
+    let status = torus.status().unwrap();
+    let ours = score(&status["pid"]);
+    assert_eq!(lines[0], (ours + 100).min(1000).to_string());
+    for service in status["services"].as_array().unwrap() {
+        assert_eq!(score(&service["pid"]), (ours + 100).min(1000), "{service}");
+    }
+}
+
+#[test]
 fn supervisor_754_oom_score_adj_and_limits_hold_as_do_priority_umask_and_directory() {
     let keys =
         "limits: { nofile: {soft: 64, hard: 80}, core_bytes: 0, cpu_s: 1000, stack_bytes: 1048576, nproc: {soft: 500} }

@@ -16,6 +16,9 @@ use crate::sys::confine::{self, ConfineError, Confined, Confinement};
 use crate::sys::spawn::FIRST_DESCRIPTOR;
 use crate::sys::{files, limits};
 
+/// How much more gladly than the supervisor the kernel kills what it runs, unless the configuration says otherwise.
+const OOM_SCORE_ABOVE: i32 = 100;
+
 /// All that one process is started with beyond its program.
 #[derive(Debug)]
 pub(super) struct Outfit {
@@ -151,11 +154,16 @@ fn confinement(configured: &Confine) -> Confinement {
         no_new_privs: configured.no_new_privs,
         limits: configured.limits.iter().map(|(resource, limit)| limit_of(*resource, limit)).collect(),
         nice: configured.nice,
-        oom_score_adj: configured.oom_score_adj,
+        oom_score_adj: configured.oom_score_adj.or_else(above_ours),
         umask: configured.umask.map(|umask| umask.0),
         directory: configured.directory.as_ref().map(Into::into),
         sandbox_required: configured.sandbox == Sandbox::Required,
     }
+}
+
+/// When memory runs out, everything that we run goes before us, with whom it would all go.
+fn above_ours() -> Option<i32> {
+    limits::oom_score_adj().map(|ours| (ours + OOM_SCORE_ABOVE).min(limits::OOM_SCORE_MAX))
 }
 
 fn limit_of(resource: Resource, limit: &Limit) -> confine::Limit {

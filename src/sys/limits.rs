@@ -28,6 +28,14 @@ pub fn open_files_max() -> io::Result<u64> {
     Ok(getrlimit(Kind::RLIMIT_NOFILE)?.1)
 }
 
+/// The score of whom the kernel kills first when memory runs out (proc_pid_oom_score_adj(5)).
+pub const OOM_SCORE_MAX: i32 = 1_000;
+
+/// This process's own score; `None` where it cannot be read.
+pub fn oom_score_adj() -> Option<i32> {
+    std::fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()
+}
+
 /// What the kernel limits by process (setrlimit(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
