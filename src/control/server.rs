@@ -299,9 +299,9 @@ async fn answer(
     };
     // What we run must not run us. A process of another namespace has no number here, and is none of ours.
     let ours = pid.filter(|pid| *pid > 0).is_some_and(|pid| {
-        // One that is gone cannot be asked whose it was.
+        // One that is gone cannot be asked whose it was. One that /proc hides from us is another user's: root's.
         let pid = Pid::from_raw(pid);
-        tree::is_dead(pid) || tree::descends(pid, identity::pid())
+        !tree::is_hidden(pid) && (tree::is_dead(pid) || tree::descends(pid, identity::pid()))
     });
     if ours && !command.only_asks() {
         return refused("a process that torus itself started may only ask how things are".to_owned());

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
@@ -103,6 +104,11 @@ pub fn has_variables(process: Pid, variables: &[&str]) -> bool {
 /// Whether a process has ended, and only waits to be collected.
 pub fn is_dead(process: Pid) -> bool {
     stat(process).is_none_or(|stat| !stat.lives())
+}
+
+/// Whether a process lives, is another user's whom we may not signal, and is not to be seen (proc(5), hidepid=).
+pub fn is_hidden(process: Pid) -> bool {
+    stat(process).is_none() && kill(process, None) == Err(Errno::EPERM)
 }
 
 /// Ends a process and all that it started.
