@@ -7,15 +7,16 @@
 
 # image_table TAG AGAIN: prints the table, in Markdown. AGAIN is the tag of the second build.
 image_table() {
-  local name rows=() column=()
+  local name column row rows=() cells=()
   mapfile -t rows < <(printf '%s\n' "unpacked, MB" files user entrypoint "setuid and setgid files" shells "package managers" \
     "capabilities, effective" "capabilities, bounding, with \`--cap-drop ALL\`" "seccomp filters: supervisor, worker" \
     "no_new_privs of a worker" "writable" "writable with \`--read-only\`" "layers" "layers, built again")
   for name in "${images[@]}"; do
-    mapfile -t column < <(image_column "$name" "$1" "$2")
-    local row
+    column=$(image_column "$name" "$1" "$2")
+    mapfile -t cells <<<"$column"
+    ((${#cells[@]} == ${#rows[@]})) || fail "the figures of $name are not one for each row:" "$column"
     for row in "${!rows[@]}"; do
-      rows[row]+=" | ${column[row]:-?}"
+      rows[row]+=" | ${cells[row]}"
     done
   done
   printf '| | %s | %s | %s |\n|---|---|---|---|\n' "${images[@]}"
@@ -34,8 +35,8 @@ image_column() {
   docker image inspect --format '{{.Config.User}}' "$image"
   docker image inspect --format '`{{join .Config.Entrypoint " "}} {{join .Config.Cmd " "}}`' "$image"
   awk '$1 ~ /^-..[sS]|^-.....[sS]/ { print $6 }' "$files" | or_none
-  awk '{ print $6 }' "$files" | grep -E '(^|/)(sh|bash|dash|ash|busybox|zsh|ksh)$' | or_none
-  awk '{ print $6 }' "$files" | grep -E '(^|/)(apt|apt-get|dpkg|apk|rpm|dnf|pip|pip3)$' | or_none
+  awk '$6 ~ /(^|\/)(sh|bash|dash|ash|busybox|zsh|ksh)$/ { print $6 }' "$files" | or_none
+  awk '$6 ~ /(^|\/)(apt|apt-get|dpkg|apk|rpm|dnf|pip|pip3)$/ { print $6 }' "$files" | or_none
   rm "$files"
 
   plain=$(docker run --detach "$image")
@@ -82,8 +83,12 @@ healthy() {
 writable() {
   local id
   id=$(awk '/^Uid:/ { print $2 }' "/proc/$1/status")
-  (cd "/proc/$1/root" && setpriv --reuid "$id" --regid "$id" --clear-groups \
-    find . \( -path ./proc -o -path ./sys \) -prune -o -type d -writable -print 2>/dev/null) |
+  (
+    cd "/proc/$1/root" || exit
+    # What may not be read is not looked into.
+    setpriv --reuid "$id" --regid "$id" --clear-groups \
+      find . \( -path ./proc -o -path ./sys \) -prune -o -type d -writable -print 2>/dev/null || true
+  ) |
     sed 's/^\.//' | sort | or_none
 }
 
