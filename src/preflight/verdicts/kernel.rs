@@ -301,3 +301,20 @@ fn landlock_wall(on: &On<'_>) -> Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `scripts/install-kernel` goes by.
+    const SCRIPT: &str = include_str!("../../../scripts/lib/kernel.sh");
+
+    #[test]
+    fn the_script_that_installs_a_kernel_wants_what_is_checked() {
+        let (major, minor) = KERNEL_MAINTAINED;
+        assert!(SCRIPT.lines().any(|line| line == format!("kernel_min={major}.{minor}")), "{SCRIPT}");
+        let (_, list) = SCRIPT.split_once("kernel_options=(").unwrap();
+        let (list, _) = list.split_once(')').unwrap();
+        assert_eq!(list.split_whitespace().collect::<Vec<_>>(), DOCKER_OPTIONS);
+    }
+}
