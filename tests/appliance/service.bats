@@ -176,7 +176,7 @@ is_other() {
   run within systemctl restart torus.service
   [ "$status" -ne 0 ]
   wait_for 10 within journalctl --quiet --unit torus.service --grep \
-    'cannot listen on 127.0.0.1:7777 for clients: systemd holds the socket "requests-front" and passed it at 127.0.0.1:5555'
+    'socket requests-front +127.0.0.1:5555 .*, but bus.requests.front is 127.0.0.1:7777'
 }
 
 @test "an upgrade under load keeps the process and refuses nobody, and a changed configuration is kept" {
