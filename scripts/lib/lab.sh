@@ -66,23 +66,38 @@ lab_packages() {
   printf '%s\n' "$*" >"$packages/wanted"
 }
 
-# in_lab COMMAND...: runs COMMAND in the lab, where there is no network but the loopback, and exits as it does. Labs of one
-# tree come one after the other.
+# in_lab COMMAND...: runs COMMAND in the lab, where there is no network but the loopback, and exits as it does; fails if
+# anything of the lab is left behind. Labs of one tree come one after the other.
 in_lab() {
   ((EUID == 0)) || fail "the lab needs namespaces of its own, and those need root" "sudo $script_name"
   mkdir -p "$lab"
-  local group=torus-lab-$BASHPID code=0
+  local group=torus-lab-$BASHPID code=0 outside left try
+  outside=$(readlink /proc/self/ns/{mnt,net,pid} | paste --serial)
   (
     flock 9
     # What the kernel ends with its first process.
-    exec unshare --net --mount --pid --fork --kill-child --mount-proc -- \
+    exec env LAB_OUTSIDE="$outside" unshare --net --mount --pid --fork --kill-child --mount-proc -- \
       bash scripts/lib/lab-inside.sh "$lab" "$group" "$@" 9<&-
   ) 9>"$lab/lock" || code=$?
-  # Groups outlive their processes. Parents come after their children; one that is still being emptied is tried again.
-  local try
+  # Groups outlive their processes. One that is still being emptied is tried again.
   for try in 1 2 3 4 5; do
-    find /sys/fs/cgroup -depth -type d -path "*/$group*" -exec rmdir {} + 2>/dev/null && break
+    # Parents come after their children.
+    find /sys/fs/cgroup -depth -type d -path "*/$group*" -exec rmdir {} + 2>/dev/null || true
+    left=$(lab_left "$group")
+    [[ -n $left ]] || return "$code"
     sleep "0.$try"
   done
-  return "$code"
+  fail "the lab left something behind:"$'\n'"$left"
+}
+
+# lab_left GROUP: what there still is of a lab. Its network is not looked for: it ended with its namespace.
+lab_left() {
+  local process
+  find /sys/fs/cgroup -type d -path "*/$1*"
+  grep --fixed-strings " $lab/" /proc/self/mounts || true
+  for process in /proc/[0-9]*; do
+    grep --quiet --null-data --fixed-strings --line-regexp "/$1" "$process/cmdline" 2>/dev/null &&
+      printf 'process %s: %s\n' "${process#/proc/}" "$(tr '\0' ' ' <"$process/cmdline")"
+  done
+  true
 }

@@ -14,6 +14,15 @@ teardown() {
   [ "$output" = 12345 ]
 }
 
+@test "the engine has its own network, mounts and processes, which end with it" {
+  local kind
+  for kind in mnt net pid; do
+    [[ $LAB_OUTSIDE == *"$kind:["* ]]
+    [[ $LAB_OUTSIDE != *"$(readlink "/proc/self/ns/$kind")"* ]]
+    [ "$(readlink "/proc/$(cat /run/docker.pid)/ns/$kind")" = "$(readlink "/proc/self/ns/$kind")" ]
+  done
+}
+
 @test "a published port is reached over the loopback, and there is no other way out" {
   docker run --detach --name "$(own web)" --publish 127.0.0.1:0:8000 torus-lab/systemd \
     python3 -m http.server 8000 >/dev/null
