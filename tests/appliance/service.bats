@@ -46,7 +46,7 @@ setup() {
     --security-opt seccomp=unconfined --cgroupns=host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw \
     --stop-signal SIGRTMIN+3 --env container=docker --tmpfs /run --tmpfs /run/lock --tmpfs /tmp \
     --volume "$packages/lab:/packages:ro" --volume "$root/examples:/examples:ro" \
-    --volume "$root/tests/appliance:/tests:ro" torus-lab/systemd /sbin/init >/dev/null
+    --volume "$root/tests/appliance:/tests:ro" --volume "$root/scripts:/scripts:ro" torus-lab/systemd /sbin/init >/dev/null
   wait_for 30 within sh -c 'systemctl is-system-running | grep -Eqx "running|degraded"'
 }
 
@@ -117,6 +117,19 @@ is_other() {
   within torus restart requests
   five_worlds_within
   within systemctl reload torus.service
+}
+
+@test "as README has it: the script installs the package and lets torus check the machine, once" {
+  run within /scripts/install-torus /packages/torus.deb
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *'for host: '*' passed'* && $output != *failed* ]]
+  within torus status
+  within torus request Hello --count 5 | grep -c World | grep -qx 5
+  run within /scripts/install-torus /packages/torus.deb
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *'nothing to do'* ]]
 }
 
 @test "systemd finds nothing to say against the units, and little exposure" {
