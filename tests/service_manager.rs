@@ -145,7 +145,11 @@ fn signs_of_life_are_given_when_they_are_wanted_over_an_upgrade_and_until_the_en
     drain(&manager);
     assert_eq!(told(&manager), "WATCHDOG=1");
 
+    let stat = format!("/proc/{}/stat", torus.until("it runs", is_running)["pid"]);
     torus.signal("STOP");
+    while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     drain(&manager);
     manager.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!(manager.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::WouldBlock, "who does not run, lives");
@@ -157,6 +161,23 @@ fn signs_of_life_are_given_when_they_are_wanted_over_an_upgrade_and_until_the_en
     assert_eq!(told(&manager), "WATCHDOG=1");
     // Nobody reads any more: that keeps nobody from ending.
     torus.end();
+    clear(&place);
+}
+
+#[test]
+fn a_manager_that_has_no_room_for_a_word_hears_it_later() {
+    let place = Torus::place();
+    let manager = UnixDatagram::bind(place.join("notify")).unwrap();
+    let others = UnixDatagram::unbound().unwrap();
+    others.set_nonblocking(true).unwrap();
+    while others.send_to(b"STATUS=busy", place.join("notify")).is_ok() {}
+    let torus = passing(&[], "services: { idle: { command: [sleep, '1000'] } }", |command| {
+        command.env("NOTIFY_SOCKET", place.join("notify"));
+    });
+    torus.until_log("the service manager takes no word now");
+    torus.until("everything runs", is_running);
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    until_told(&manager, "READY=1");
     clear(&place);
 }
 

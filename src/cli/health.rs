@@ -14,8 +14,8 @@ use crate::sys::runtime::Directory;
 
 /// How many instances are named; of more only the number is told.
 const NAMED_MAX: usize = 3;
-/// What PID 1 was started by.
-const FIRST_PROCESS: &str = "/proc/1/cmdline";
+/// Whom container engines put before what they were told to run (`docker run --init`).
+const ENGINES_INITS: [&[u8]; 3] = [b"docker-init", b"tini", b"catatonit"];
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code 0: all that should run runs and is ready; or PID 1 is `torus init`, whose command \
@@ -33,9 +33,7 @@ pub(super) fn run(arguments: &HealthArgs, runtime_directory: &Directory) -> Exit
             None => print("healthy\n"),
             Some(complaint) => fail(escape::line(&complaint)),
         },
-        Err(ClientError::NotRunning { .. }) if fs::read(FIRST_PROCESS).is_ok_and(|words| is_init(&words)) => {
-            print("healthy: torus init runs its command\n")
-        }
+        Err(ClientError::NotRunning { .. }) if init_runs() => print("healthy: torus init runs its command\n"),
         Err(ClientError::NotYet { .. }) => fail(format_args!("torus has not answered within {} s", patience.as_secs())),
         Err(error) => fail(error.to_string().lines().next().unwrap_or_default()),
     }
@@ -65,11 +63,26 @@ fn culprits(services: &[ServiceStatus]) -> String {
     told.join("; ")
 }
 
-/// Whether this is how `torus init` is started. It lives as long as its command, so that it is there says all.
+/// Whether PID 1 is `torus init`, or an engine's init with that below it. It lives as long as its command, so that it is
+/// there says all.
+fn init_runs() -> bool {
+    let words = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let first = words("1");
+    is_init(&first)
+        || ENGINES_INITS.contains(&program(&first))
+            && fs::read_to_string("/proc/1/task/1/children")
+                .is_ok_and(|children| children.split_whitespace().any(|child| is_init(&words(child))))
+}
+
+/// The name of the program that a process was started as.
+fn program(words: &[u8]) -> &[u8] {
+    let path = words.split(|byte| *byte == 0).next().unwrap_or_default();
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+}
+
+/// Whether this is how `torus init` is started.
 fn is_init(words: &[u8]) -> bool {
-    let mut words = words.split(|byte| *byte == 0);
-    let program = words.next().and_then(|path| path.rsplit(|byte| *byte == b'/').next());
-    program == Some(b"torus") && words.next() == Some(b"init")
+    program(words) == b"torus" && words.split(|byte| *byte == 0).nth(1) == Some(b"init")
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use tokio::task::yield_now;
 use super::hangups::Hangups;
 use super::instance::{Ground, Instance};
 use super::logs::Logs;
+use super::manager::Manager;
 use super::operations::Operations;
 use super::plan::{self, Program, Units};
 use super::probes::Probes;
-use super::pulse::Pulse;
 use super::stopping::Stopping;
 use super::unread::{Patience, Unread};
 use super::upgrade::Upgrade;
@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::control::{LastExit, Query, Server};
 use crate::lifecycle::{Action, Health, House, HouseEvent, Id, Jitter, Outcome, State};
 use crate::sys::signals::Whom;
-use crate::sys::{Pid, memory, notify, signals, tree};
+use crate::sys::{Pid, memory, signals, tree};
 
 /// Words and queries on their way to the loop; beyond it their senders wait.
 const QUEUE_MAX: usize = 64;
@@ -60,7 +60,7 @@ pub(super) struct Supervisor {
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
     pub(super) hangups: Hangups,
-    pub(super) pulse: Pulse,
+    pub(super) manager: Manager,
     /// Whether some who have ended may still wait to be collected.
     pub(super) more_dead: bool,
     /// The stop of everything, once it was ordered.
@@ -105,7 +105,7 @@ impl Supervisor {
             since: Instant::now(),
             orphans_reaped: 0,
             hangups: Hangups::default(),
-            pulse: Pulse::wanted(),
+            manager: Manager::wanted(),
             more_dead: false,
             stopping: None,
         })
@@ -148,6 +148,10 @@ impl Supervisor {
         if self.upgrade.is_after() {
             self.go_on().await;
             if self.upgrade.announced {
+                // The build before may have owed it.
+                if self.stopping.is_none() {
+                    self.manager.ready();
+                }
                 let _ = memory::let_go_of_start();
             }
         } else {
@@ -158,7 +162,7 @@ impl Supervisor {
                 && let Some(on_up) = on_up.take()
             {
                 self.upgrade.announced = true;
-                told(notify::manager_ready());
+                self.manager.ready();
                 let complete = self.house.health() == Health::Running;
                 on_up(&Up { endpoints: self.ground.listeners.endpoints(), complete });
                 // Where /proc is not to be read, it stays mapped.
@@ -171,7 +175,7 @@ impl Supervisor {
             let deadline = self.house.deadline().into_iter().chain(give_up_at).min();
             tokio::select! {
                 happened = signals.next() => self.happened(happened).await,
-                () = until(self.pulse.due()) => self.pulse.beat(),
+                () = until(self.manager.due()) => self.manager.tell_due(),
                 () = until(self.hangups.due()), if !self.upgrade.is_under_way() => {
                     self.hangups.done(Instant::now());
                     self.reload_by_signal();
@@ -261,7 +265,7 @@ impl Supervisor {
                 None if matches!(self.house.health(), Health::Stopping | Health::Down) => {
                     let max = Duration::from_millis(self.config.supervisor.stop_ms_max);
                     self.stopping = Some(Stopping::begin(Instant::now(), max));
-                    told(notify::manager_stopping());
+                    self.manager.stopping();
                 }
                 Some(stopping) if hurried => stopping.hurry(Instant::now()),
                 None | Some(_) => {}
@@ -443,8 +447,4 @@ pub(super) async fn until(deadline: Option<Instant>) {
 /// services differ.
 fn jitter() -> Jitter {
     RandomState::new().build_hasher().finish() as Jitter
-}
-
-fn told(manager: io::Result<()>) {
-    manager.unwrap_or_else(|cause| tracing::warn!("cannot notify the service manager: {cause}"));
 }

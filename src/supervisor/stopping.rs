@@ -95,7 +95,7 @@ impl Supervisor {
                     give_up_at.get_or_insert(Instant::now() + HURRY);
                 }
                 () = tokio::task::yield_now(), if self.more_dead => self.collect_the_dead(),
-                () = until(self.pulse.due()) => self.pulse.beat(),
+                () = until(self.manager.due()) => self.manager.tell_due(),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_pid_1 => {}
             }
             if tree::everybody_else().is_empty() {

@@ -108,6 +108,13 @@ said_five() {
   as_it_should init
 }
 
+@test "below docker's own init, ours with one back-end is healthy too" {
+  up both "${hardened[@]}" --init -- torus-c:lab init -- /server/server
+  docker top "$(own both)" | grep docker-init
+  five_worlds "$(front both)"
+  stops both
+}
+
 @test "it stops in less than half a second" {
   local try ms
   for try in 1 2 3; do

@@ -85,7 +85,7 @@ impl Supervisor {
         if !binary.is_as_asked() {
             return "its file was written to after it was asked".to_owned();
         }
-        self.pulse.beat();
+        self.manager.beat();
         let (descriptor, back) = (kept.keep(memory.as_raw_fd()), kept.keep(own.as_fd().as_raw_fd()));
         let path = binary.file.path();
         tracing::info!("becoming {}, version {version}", path.display());
