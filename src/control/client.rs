@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -18,13 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a reply; a longer one is not believed.
 const REPLY_BYTES_MAX: u64 = 16 << 20;
 
+/// Where the service of systemd has its control socket while it runs, and root any other.
+const SERVICE_DIRECTORY: &str = "/run/torus";
+/// Its unit, by whom it was installed.
+const SERVICE_UNITS: [&str; 2] = ["/usr/lib/systemd/system/torus.service", "/etc/systemd/system/torus.service"];
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
     #[error(
-        "no torus answers at {}: {cause}\nhint: start one with `torus run`, or name the runtime directory of the one \
-         that you mean with --runtime-dir",
+        "no torus answers at {}: {cause}\nhint: {hint}, or name the runtime directory of the one that you mean with \
+         --runtime-dir",
         path.display()
     )]
     NotRunning {
@@ -32,6 +37,8 @@ pub enum ClientError {
         path: PathBuf,
         /// The system's answer.
         cause: io::Error,
+        /// What to do about it.
+        hint: &'static str,
     },
     /// The system keeps us out.
     #[error(
@@ -169,7 +176,21 @@ fn connect(directory: &Directory) -> Result<(UnixStream, PathBuf), ClientError> 
 fn unreached(path: PathBuf, cause: io::Error) -> ClientError {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Forbidden { path, cause },
-        _ => ClientError::NotRunning { path, cause },
+        _ => {
+            let is_service_up = Path::new(SERVICE_DIRECTORY).is_dir();
+            let is_service_here = SERVICE_UNITS.iter().any(|unit| Path::new(unit).exists());
+            let hint = what_next(path.starts_with(SERVICE_DIRECTORY), is_service_up, is_service_here);
+            ClientError::NotRunning { path, cause, hint }
+        }
+    }
+}
+
+/// What to do where nobody answers, by whether the service was asked, whether it runs, and whether it is installed.
+fn what_next(was_asked: bool, is_up: bool, is_here: bool) -> &'static str {
+    match (was_asked, is_up, is_here) {
+        (false, true, _) => "the service runs as another user: ask it as root",
+        (_, _, true) => "start the service with `systemctl start torus`, as root",
+        (_, _, false) => "start one with `torus run`",
     }
 }
 
@@ -202,5 +223,14 @@ mod tests {
         let text = unreached("/run/torus/control.sock".into(), denied).to_string();
         assert!(text.starts_with("cannot reach the torus at /run/torus/control.sock: Permission denied"), "{text}");
         assert!(text.ends_with("run this as root or as that user"), "{text}");
+    }
+
+    #[test]
+    fn who_finds_nobody_is_sent_to_the_service_where_there_is_one() {
+        assert!(what_next(false, true, true).contains("as root"), "a user beside the service");
+        assert!(what_next(true, false, true).contains("systemctl start torus"));
+        assert!(what_next(false, false, true).contains("systemctl start torus"));
+        assert!(what_next(true, true, false).contains("torus run"), "a directory that somebody left");
+        assert!(what_next(false, false, false).contains("torus run"));
     }
 }
