@@ -19,6 +19,7 @@ setup_file() {
   mkdir -p "$packages/lab"
   cp "$newest" "$packages/lab/torus.deb"
   next_version "$packages/lab/torus.deb" "$packages/lab/next.deb"
+  broken_version "$packages/lab/torus.deb" "$packages/lab/broken.deb"
 }
 
 teardown_file() {
@@ -37,6 +38,16 @@ program = open(sys.argv[1], "rb").read()
 digit = b"8" if place[2] == b"7" else b"7"
 open(sys.argv[1], "wb").write(program[:place.start(2)] + digit + program[place.end(2):])
 PYTHON
+  dpkg-deb --root-owner-group --build -Zgzip "$tree" "$2" >/dev/null
+  rm -rf "$tree"
+}
+
+# broken_version OLD NEW: the same package as a version between the two, with a binary that does nothing here.
+broken_version() {
+  local tree=$packages/lab/tree
+  dpkg-deb --raw-extract "$1" "$tree"
+  sed -i 's/^\(Version: [0-9.]*\).*/\1.broken-1/' "$tree/DEBIAN/control"
+  printf '#!/bin/sh\necho "this build runs nowhere: $*" >&2\nexit 1\n' >"$tree/usr/bin/torus"
   dpkg-deb --root-owner-group --build -Zgzip "$tree" "$2" >/dev/null
   rm -rf "$tree"
 }
@@ -160,6 +171,40 @@ is_other() {
   [ "$(shown NRestarts)" -eq 1 ]
 }
 
+@test "ten kills in a row close no port" {
+  install torus.deb
+  local before
+  for _ in {1..10}; do
+    before=$(shown MainPID)
+    within kill -9 "$before"
+    wait_for 20 is_other "$before" shown MainPID
+  done
+  five_worlds_within
+  is_state torus-requests-front.socket active
+}
+
+# tried_again TIMES: whether systemd has started it again so often.
+tried_again() {
+  [ "$(shown NRestarts)" -ge "$1" ]
+}
+
+@test "a start that fails keeps the ports open for more than a few tries, and serves once that is mended" {
+  within mkdir -p /etc/torus
+  within tee /etc/torus/torus.yaml >/dev/null <<<'nonsense: 1'
+  run within apt-get install --quiet --yes -o Dpkg::Options::=--force-confold /packages/torus.deb
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *'torus: the service does not start; why: journalctl --unit torus.service'* ]]
+  wait_for 30 tried_again 7
+  is_state torus-requests-front.socket active
+  is_state torus-requests-back.socket active
+  within cp /etc/torus/torus.yaml.dpkg-dist /etc/torus/torus.yaml
+  wait_for 10 is_state torus.service active
+  five_worlds_within
+  # The check before it only tells.
+  [[ $(shown ExecStartPre) == *'check --for service'*'ignore_errors=yes'* ]]
+}
+
 @test "a supervisor that hangs trips the watchdog and is started again" {
   install torus.deb
   local before
@@ -207,6 +252,13 @@ is_other() {
   [ "$(shown MainPID)" = "$main" ]
   [ "$(worker pid)" = "$worker" ]
   within torus status --json | grep -q "\"torus\": *\"${after#torus }\""
+  # All who asked meanwhile were answered, and so is whoever asks now.
+  local told
+  told=$(within wc -l /tmp/crowd | cut -d' ' -f1)
+  wait_for 20 within sh -c "[ \$(wc -l </tmp/crowd) -gt $((told + 5)) ]"
+  run within tail -n1 /tmp/crowd
+  echo "$output"
+  [[ $output == 'answered '*' refused 0 silent 0' ]]
   # A restart to the new build's own workers refuses nobody either.
   within systemctl restart torus.service
   [ "$(shown MainPID)" != "$main" ]
@@ -220,6 +272,25 @@ is_other() {
   [ "$(within dpkg-query --show --showformat '${Version}' torus | grep -c next)" -eq 1 ]
 }
 
+@test "an upgrade to a build that cannot start leaves the old one at work, and says so" {
+  install torus.deb
+  local main
+  main=$(shown MainPID)
+  run install broken.deb
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *'runs nowhere: --runtime-dir /run/torus upgrade'*'runs nowhere: config check /etc/torus/torus.yaml'* ]]
+  [[ $output == *'torus: the old build still runs'*'then: torus upgrade'* ]]
+  [ "$(shown MainPID)" = "$main" ]
+  five_worlds_within
+  # And it becomes the next one that can.
+  install next.deb
+  [ "$(shown MainPID)" = "$main" ]
+  local version
+  version=$(within torus --version)
+  within torus status --json | grep -q "\"torus\": *\"${version#torus }\""
+}
+
 # What is in the machine, without what every installation changes.
 inventory() {
   within sh -c 'find / -xdev \( -path /proc -o -path /sys -o -path /var/log -o -path /var/cache -o -path /var/lib/dpkg \
@@ -231,11 +302,15 @@ inventory() {
   inventory >"$BATS_TEST_TMPDIR/before"
   install torus.deb
   five_worlds_within
+  # Whatever a machine's own policy is about starting and stopping.
+  within sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d'
+  within sed -i 's/^USERGROUPS_ENAB.*/USERGROUPS_ENAB no/' /etc/login.defs
   within apt-get remove --quiet --yes torus
   within test -e /etc/torus/torus.yaml
   run within sh -c 'ps -e -o comm= | grep -x torus'
   [ "$status" -ne 0 ]
   within apt-get purge --quiet --yes torus
+  within rm /usr/sbin/policy-rc.d
   inventory >"$BATS_TEST_TMPDIR/after"
   # Backups of the lists of users are the system's.
   diff <(grep -v '^/etc/.*-$' "$BATS_TEST_TMPDIR/before") <(grep -v '^/etc/.*-$' "$BATS_TEST_TMPDIR/after")
