@@ -125,9 +125,10 @@ put_away() {
   [[ ! -e $1 && ! -L $1 ]] || change "remove $1" rm --force "$1"
 }
 
-# enable_unit UNIT: has systemd start it at boot; and now, where it runs.
+# enable_unit UNIT [START...]: has systemd start it at boot; and now, where it runs, by START UNIT.
 enable_unit() {
-  local unit=$1
+  local unit=$1 start=("${@:2}")
+  ((${#start[@]} > 0)) || start=(start_anew)
   if ! command -v systemctl >/dev/null; then
     left "start $unit: systemd is not installed here, so by what starts services"
     return
@@ -136,6 +137,12 @@ enable_unit() {
   if ! systemd_runs; then
     left "start $unit: systemd does it, which does not run here"
   elif ! systemctl --quiet is-active "$unit"; then
-    change "start $unit" systemctl start "$unit"
+    change "start $unit" "${start[@]}" "$unit"
   fi
+}
+
+# start_anew UNIT: starts it. If it has used up its tries, it gets new ones.
+start_anew() {
+  systemctl reset-failed "$1" 2>/dev/null || true
+  systemctl start "$1"
 }

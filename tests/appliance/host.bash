@@ -27,7 +27,7 @@ systemd_host() {
     --sysctl net.ipv4.ip_forward=1 --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --cgroupns=host \
     --volume /sys/fs/cgroup:/sys/fs/cgroup:rw --volume /var/lib/docker --stop-signal SIGRTMIN+3 --env container=docker \
     --tmpfs /run --tmpfs /run/lock --tmpfs /tmp torus-lab/systemd /lib/systemd/systemd >/dev/null
-  wait_for 30 in_host "$1" systemctl is-system-running --wait || in_host "$1" systemctl is-system-running | grep -q degraded
+  wait_for 30 in_host "$1" timeout 10 sh -c 'systemctl is-system-running | grep -Eqx "running|degraded"'
   offline "$1"
 }
 

@@ -27,6 +27,8 @@ make_kernels() {
   stand_in "$here/backports" "$name" 6.12.9-1~bpo12+1 "$here/trees/6.12.9-backported"
   stand_in "$here/ubuntu" linux-generic-hwe-20.04 5.15.0.94.104~20.04.1 "$here/trees/5.15.0-94-hwe"
   stand_in "$here/ubuntu" linux-generic 5.4.0.170.168
+  stand_in "$here/worse" "$name" 6.6.1-1 "$here/lacking"
+  list "$here/worse"
   list "$here/new"
   list "$here/old"
   list "$here/ubuntu"
@@ -71,29 +73,51 @@ make_upstream() {
 make_torus() {
   local here=$1 version
   mkdir -p "$here/systemd"
-  printf '[Service]\nExecStart=/usr/bin/torus run\n[Install]\nWantedBy=multi-user.target\n' >"$here/systemd/torus.service"
+  printf '[Service]\nType=exec\nExecStart=/usr/bin/torus run\n[Install]\nWantedBy=multi-user.target\n' >"$here/systemd/torus.service"
   printf '[Socket]\nListenStream=127.0.0.1:5555\nService=torus.service\n[Install]\nWantedBy=sockets.target\n' >"$here/systemd/torus-requests-front.socket"
   printf 'version: repository\n' >"$here/systemd/torus.yaml"
   for version in 1.0.0 1.1.0; do
     mkdir -p "$here/torus-$version"/{usr/bin,etc/torus,lib/systemd/system}
-    cat >"$here/torus-$version/usr/bin/torus" <<STAND_IN
-#!/bin/sh
-[ "\$1" != --runtime-dir ] || shift 2
-case \$1 in
-  --version) echo torus $version ;;
-  run) exec sleep infinity ;;
-  upgrade) echo $version >>/var/lib/torus/upgraded ;;
-  check)
-    echo "asked: \$*"
-    ! [ -e /etc/torus/wrong ]
-    ;;
-esac
-STAND_IN
-    chmod 755 "$here/torus-$version/usr/bin/torus"
+    make_program "$here/torus-$version/usr/bin/torus" "$version"
     printf 'version: %s\n' "$version" >"$here/torus-$version/etc/torus/torus.yaml"
     cp "$here"/systemd/torus*.{service,socket} "$here/torus-$version/lib/systemd/system"
     stand_in "$here/packages" torus "$version" "$here/torus-$version"
   done
+}
+
+# make_program FILE VERSION: a program which, as a service, becomes the build that lies where it was started from when it is
+# asked to; all else is a script.
+make_program() {
+  cc -static -x c -o "$1" - <<PROGRAM
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+static char **given;
+static void become(int signal) {
+  execv(given[0], given);
+}
+int main(int count, char **arguments) {
+  char *shell[32] = {"/bin/sh", "-c",
+    "[ \"\$1\" != --runtime-dir ] || shift 2\n"
+    "case \$1 in\n"
+    "  --version) echo torus $2 ;;\n"
+    "  upgrade)\n"
+    "    ! [ -e /etc/torus/refuses ] && kill -USR1 \$(systemctl show --property MainPID --value torus.service) &&\n"
+    "      mkdir -p /var/lib/torus && echo $2 >>/var/lib/torus/upgraded ;;\n"
+    "  config) echo \"asked: \$*\"; ! [ -e /etc/torus/refuses ] ;;\n"
+    "  check) echo \"asked: \$*\"; ! [ -e /etc/torus/wrong ] ;;\n"
+    "esac", "torus"};
+  if (count > 1 && !strcmp(arguments[1], "run")) {
+    given = arguments;
+    struct sigaction on = {.sa_handler = become, .sa_flags = SA_NODEFER};
+    sigaction(SIGUSR1, &on, 0);
+    for (;;) pause();
+  }
+  for (int i = 1; i < count && i < 27; i++) shell[3 + i] = arguments[i];
+  execv(shell[0], shell);
+  return 127;
+}
+PROGRAM
 }
 
 # A uname that tells another kernel, and a machine that is no container.
@@ -197,6 +221,23 @@ with_kernel() {
   says "it lacks NAMESPACES PID_NS"
   says "OVERLAY_FS"
   in_host kernel test -e /boot/vmlinuz-6.1.0-99-new
+}
+
+@test "install-kernel: where the newest kernel offered lacks options as well, that is a failure with their names, not one more reboot" {
+  host kernel
+  sources kernel "deb [trusted=yes] file:/stand-ins/worse ./"
+  run with_kernel kernel 4.9.0-19-amd64
+  [ "$status" -eq 1 ]
+  says "install linux-image-"
+  says "is installed, and will not do: 6.6.1-lacking lacks NAMESPACES PID_NS"
+  # After the reboot, which somebody did nevertheless.
+  local option
+  for option in '' --dry-run; do
+    # shellcheck disable=SC2086 # an option or none
+    run with_kernel kernel 6.6.1-lacking $option
+    [ "$status" -eq 1 ]
+    says "6.6.1-lacking lacks NAMESPACES PID_NS"
+  done
 }
 
 @test "install-kernel: Debian's backports are taken where the release's own is too old" {
@@ -471,16 +512,19 @@ drwxr-x--- torus torus /var/lib/torus" ]
   says "nothing to do"
 
   # Another build of the same version is another one.
-  in_host target sh -c 'cp -a /stand-ins/torus-1.0.0 /srv/other && echo "# another" >>/srv/other/usr/bin/torus'
+  in_host target sh -c 'cp -a /stand-ins/torus-1.0.0 /srv/other && printf "\n# another\n" >>/srv/other/usr/bin/torus'
   in_host target sh -c 'mkdir /srv/other/DEBIAN && dpkg-deb --field /stand-ins/packages/torus_1.0.0_all.deb >/srv/other/DEBIAN/control'
   in_host target dpkg-deb --root-owner-group --build /srv/other /srv/other.deb
   run in_host target /src/scripts/install-torus /srv/other.deb
   says "install /srv/other.deb"
+  says "have the running torus become the new build"
   [ "$(in_host target tail -n1 /usr/bin/torus)" = "# another" ]
+  wait_for 10 runs target /usr/bin/torus
 
   # A new version keeps the configuration that was changed, without a question; an older one is refused.
   in_host target sh -c 'echo mine >/etc/torus/torus.yaml'
   in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.1.0_all.deb
+  [ "$(in_host target tail -n1 /var/lib/torus/upgraded)" = 1.1.0 ]
   [ "$(in_host target torus --version)" = "torus 1.1.0" ]
   [ "$(in_host target cat /etc/torus/torus.yaml)" = mine ]
   run in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb
@@ -489,6 +533,12 @@ drwxr-x--- torus torus /var/lib/torus" ]
   run in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
   [ "$status" -eq 1 ]
   says "the package torus is installed, and this would hide it"
+}
+
+# runs NAME FILE: whether the service runs just that file.
+runs() {
+  # shellcheck disable=SC2016 # the shell of the container expands it
+  in_host "$1" sh -c '[ "/proc/$(systemctl show --property MainPID --value torus.service)/exe" -ef "$1" ]' sh "$2"
 }
 
 @test "install-torus --binary: binary, units and host; a new build is taken over without a stop; and away again" {
@@ -516,6 +566,24 @@ drwxr-x--- torus torus /var/lib/torus" ]
   [ "$(in_host target cat /var/lib/torus/upgraded)" = 1.1.0 ]
   [ "$(in_host target cat /etc/torus/torus.yaml)" = mine ]
   [ "$(in_host target systemctl show --property MainPID torus.service)" = "$before" ]
+  wait_for 10 runs target /usr/local/bin/torus
+
+  # A new build that refuses everything leaves the old one at work, and is taken over once that is mended.
+  in_host target touch /etc/torus/refuses
+  run in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
+  printf '%s\n' "$output"
+  [ "$status" -eq 1 ]
+  says "asked: config check /etc/torus/torus.yaml"
+  says "the old build still runs"
+  [ "$(in_host target systemctl show --property MainPID torus.service)" = "$before" ]
+  ! runs target /usr/local/bin/torus || false
+  in_host target rm /etc/torus/refuses
+  run in_host target /src/scripts/install-torus --binary /stand-ins/torus-1.0.0/usr/bin/torus
+  [ "$status" -eq 0 ]
+  says "have the running torus become the new build"
+  says "changes made: 1"
+  [ "$(in_host target systemctl show --property MainPID torus.service)" = "$before" ]
+  wait_for 10 runs target /usr/local/bin/torus
 
   in_host target /src/scripts/install-torus --remove
   run in_host target sh -c 'ls /usr/local/bin/torus /etc/systemd/system/torus* 2>/dev/null; systemctl is-active torus.service torus-requests-front.socket; find /etc/systemd -name "torus*"'
@@ -523,6 +591,17 @@ drwxr-x--- torus torus /var/lib/torus" ]
 inactive" ]
   unchanged target /src/scripts/install-torus --remove
   says "nothing to do"
+}
+
+@test "install-torus: where the service does not start, torus check tells why it may be, and the script fails" {
+  systemd_host target
+  in_host target sh -c 'mkdir -p /etc/systemd/system/torus.service.d &&
+    printf "[Service]\nExecStartPre=/bin/false\n" >/etc/systemd/system/torus.service.d/fails.conf'
+  run in_host target /src/scripts/install-torus /stand-ins/packages/torus_1.0.0_all.deb --for vm
+  printf '%s\n' "$output"
+  [ "$status" -eq 1 ]
+  says "asked: check --for vm"
+  says "cannot start torus.service (its output is above)"
 }
 
 @test "install-torus: a failure that torus check finds is the script's, and Torus stays installed" {
