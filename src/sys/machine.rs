@@ -57,10 +57,11 @@ pub fn may_write(directory: &Path) -> bool {
     faccessat(AT_FDCWD, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
 }
 
-/// Whether a directory can be locked (flock(2)). The lock is given back at once.
+/// Whether a directory can be locked (flock(2)): asked by a shared lock, so that nobody who asks at the same time is in
+/// the way, and given back at once.
 pub fn is_lockable(directory: &Path) -> io::Result<bool> {
     let options = File::options().read(true).custom_flags(libc::O_DIRECTORY).open(directory)?;
-    match Flock::lock(options, FlockArg::LockExclusiveNonblock) {
+    match Flock::lock(options, FlockArg::LockSharedNonblock) {
         Ok(_) => Ok(true),
         Err((_, Errno::EWOULDBLOCK)) => Ok(false),
         Err((_, cause)) => Err(cause.into()),
@@ -110,6 +111,9 @@ mod tests {
         let held = Flock::lock(File::open(&directory).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
         assert!(!is_lockable(&directory).unwrap());
         drop(held);
+        let asked = Flock::lock(File::open(&directory).unwrap(), FlockArg::LockSharedNonblock).unwrap();
+        assert!(is_lockable(&directory).unwrap(), "who asks is in nobody's way");
+        drop(asked);
         std::fs::remove_dir(&directory).unwrap();
     }
 
