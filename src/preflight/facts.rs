@@ -3,7 +3,7 @@
 //! Nothing is judged here. What could not be found out says why, and is no reason for anything else to be missing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,17 @@ pub struct Port {
     pub address: SocketAddr,
     /// Whether it can be had.
     pub state: PortState,
+    /// Whether root listens at just that address, as systemd does.
+    #[serde(default)]
+    pub root_listens: bool,
+}
+
+/// Whether who listens at one address is in the way of who wants the other: the same port, of the same address or of all.
+/// `[::]` is every address of IPv4 too.
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && (ip == other_ip || covers(ip, other_ip) || covers(other_ip, ip))
 }
 
 /// Whether a port can be had.

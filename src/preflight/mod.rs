@@ -11,7 +11,7 @@ mod verdicts;
 
 pub use facts::{
     Control, Data, DataLock, Docker, Engine, Fact, Facts, Host, Kernel, Options, Own, Passed, Port, PortState, Running,
-    Unit,
+    Unit, overlap,
 };
 pub use gather::{Asked, container, gather, purpose_here};
 pub use report::{REPORT_VERSION, Report};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{number, plain, text};
 use crate::config::Config;
-use crate::preflight::{Fact, Host, Passed, Port, PortState};
+use crate::preflight::{Fact, Host, Passed, Port, PortState, overlap};
 use crate::sys::{inherit, limits, listen, machine};
 
 /// What is quick.
@@ -34,8 +34,9 @@ pub(super) fn ports(host: &mut Host, config: Option<&Config>) {
     let listening = listening();
     for (side, port) in [("front", requests.front), ("back", requests.back)] {
         let address = SocketAddr::new(bus.bind, port);
-        let state = state(address, &listening);
-        host.ports.push(Port { name: format!("requests-{side}"), key: format!("bus.requests.{side}"), address, state });
+        let (name, key) = (format!("requests-{side}"), format!("bus.requests.{side}"));
+        let root_listens = listening.iter().any(|one| one.address == address && one.uid == 0);
+        host.ports.push(Port { name, key, address, state: state(address, &listening), root_listens });
     }
 }
 
@@ -50,10 +51,11 @@ fn chosen(text: &str) -> String {
 }
 
 fn state(address: SocketAddr, listening: &[Listening]) -> PortState {
+    let holder = listening.iter().find(|one| overlap(one.address, address));
     let cause = match listen::is_free(address) {
         Ok(()) => return PortState::Free,
-        Err(cause) if cause.kind() == ErrorKind::AddrInUse => {
-            let holder = listening.iter().find(|one| one.is_in_the_way_of(address));
+        // Who may not bind a port below 1024 is told just that, whoever holds it.
+        Err(cause) if cause.kind() == ErrorKind::AddrInUse || holder.is_some() => {
             let process = holder.and_then(|holder| holder.process());
             let (pid, program) = process.unzip();
             return PortState::Held { uid: holder.map(|holder| holder.uid), pid, program };
@@ -72,11 +74,6 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    fn is_in_the_way_of(&self, other: SocketAddr) -> bool {
-        let (one, other_ip) = (self.address.ip(), other.ip());
-        self.address.port() == other.port() && (one == other_ip || one.is_unspecified() || other_ip.is_unspecified())
-    }
-
     /// Who has it open, as far as we may see: the process and the name of its program.
     fn process(&self) -> Option<(i32, String)> {
         let link = format!("socket:[{}]", self.inode);
@@ -144,13 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_a_port_is_told_where_it_may_not_be_bound_either() {
+        let address = "192.0.2.1:5555".parse().unwrap();
+        let refused = state(address, &[]);
+        assert!(matches!(refused, PortState::Refused(_)), "{refused:?}");
+        let root = Listening { address, uid: 0, inode: 0 };
+        assert_eq!(state(address, &[root]), PortState::Held { uid: Some(0), pid: None, program: None });
+    }
+
+    #[test]
     fn a_wildcard_address_is_in_everybodys_way() {
         let at = |text: &str| text.parse().unwrap();
-        let held = |text| Listening { address: at(text), uid: 0, inode: 1 };
-        assert!(held("0.0.0.0:5555").is_in_the_way_of(at("127.0.0.1:5555")));
-        assert!(held("[::]:5555").is_in_the_way_of(at("127.0.0.1:5555")));
-        assert!(!held("127.0.0.2:5555").is_in_the_way_of(at("127.0.0.1:5555")));
-        assert!(!held("0.0.0.0:5556").is_in_the_way_of(at("127.0.0.1:5555")));
+        assert!(overlap(at("0.0.0.0:5555"), at("127.0.0.1:5555")));
+        assert!(overlap(at("[::]:5555"), at("127.0.0.1:5555")));
+        assert!(overlap(at("[::1]:5555"), at("[::]:5555")));
+        assert!(!overlap(at("[::1]:5555"), at("0.0.0.0:5555")));
+        assert!(!overlap(at("127.0.0.2:5555"), at("127.0.0.1:5555")));
+        assert!(!overlap(at("0.0.0.0:5556"), at("127.0.0.1:5555")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Check, On, Verdict, bytes};
 use crate::config::{Bus, Config, ServiceKind};
-use crate::preflight::{Fact, Passed, Port, PortState, Purpose, Unit};
+use crate::preflight::{Fact, Passed, Port, PortState, Purpose, Unit, overlap};
 use crate::sys::listen::BACKLOG;
 
 /// Files that a bus worker has open beside its connections.
@@ -16,7 +16,7 @@ const FILES_MIN: u64 = 128;
 const PROCESSES_BESIDE: u64 = 12;
 /// What the rest of Torus takes beside the bus worker.
 const MEMORY_BESIDE: u64 = 32 << 20;
-/// Free bytes for data: below the first it is told, below the second nothing works for long.
+/// Free bytes for data: below the first it is told, below the second nothing works for long that keeps data.
 const DATA_FREE_WARN: u64 = 1 << 30;
 const DATA_FREE_FAIL: u64 = 64 << 20;
 /// The same where images are built: the toolchain, the dependencies, the layers.
@@ -48,7 +48,7 @@ fn of_the_host(on: &On<'_>, check: Check, judged: impl FnOnce(Check) -> Verdict)
 }
 
 fn port(port: &Port, on: &On<'_>) -> Verdict {
-    let Port { name, key, address, state } = port;
+    let Port { name, key, address, state, .. } = port;
     let number = address.port();
     let check = Check::new(
         "host",
@@ -59,6 +59,10 @@ fn port(port: &Port, on: &On<'_>) -> Verdict {
     if number == 0 {
         return check.pass("any free port will do");
     }
+    // Whoever may not bind a port is told that before he is told that it is held.
+    if let Some(ours) = holder_of_ours(on, port).filter(|_| *state != PortState::Free) {
+        return check.pass(format!("held by {ours}"));
+    }
     match state {
         PortState::Free => check.pass("free"),
         PortState::Refused(because) if address.ip().is_loopback() || because.contains("denied") => {
@@ -67,35 +71,33 @@ fn port(port: &Port, on: &On<'_>) -> Verdict {
         PortState::Refused(because) => {
             check.fail(because, format!("set bus.bind to an address of this machine ({key})"))
         }
-        PortState::Held { uid, pid, program } => match holder_of_ours(on, name, number) {
-            Some(ours) => check.pass(format!("held by {ours}")),
-            None => {
-                let who = match (program, pid, uid) {
-                    (Some(program), Some(pid), _) => format!("{program}, pid {pid}"),
-                    (_, _, Some(uid)) => format!("a process of uid {uid}"),
-                    _ => "somebody who cannot be seen from here".to_owned(),
-                };
-                let mend =
-                    format!("stop it (sudo ss -ltnp 'sport = :{number}' tells more), or set {key} to another port");
-                check.fail(format!("held by {who}"), mend)
-            }
-        },
+        PortState::Held { uid, pid, program } => {
+            let who = match (program, pid, uid) {
+                (Some(program), Some(pid), _) => format!("{program}, pid {pid}"),
+                (_, _, Some(uid)) => format!("a process of uid {uid}"),
+                _ => "somebody who cannot be seen from here".to_owned(),
+            };
+            let mend = format!("stop it (sudo ss -ltnp 'sport = :{number}' tells more), or set {key} to another port");
+            check.fail(format!("held by {who}"), mend)
+        }
     }
 }
 
-/// Who of ours holds a port.
-fn holder_of_ours(on: &On<'_>, name: &str, port: u16) -> Option<String> {
+/// Who of ours is in the way of a port.
+fn holder_of_ours(on: &On<'_>, port: &Port) -> Option<String> {
     let host = &on.facts.host;
-    let passed = |passed: &&Passed| passed.address.known().is_ok_and(|address| address.port() == port);
+    let passed = |passed: &&Passed| passed.address.known().is_ok_and(|address| overlap(*address, port.address));
     if let Some(passed) = host.passed.iter().find(passed) {
         return Some(format!("systemd, which passes it as {}", passed.name));
     }
     let running = on.facts.torus.running.as_ref();
-    let is_there = |endpoint: &String| endpoint.rsplit(':').next().is_some_and(|text| text == port.to_string());
+    let address = |endpoint: &String| endpoint.strip_prefix("tcp://")?.parse().ok();
+    let is_there = |endpoint: &String| address(endpoint).is_some_and(|address| overlap(address, port.address));
     if let Some(running) = running.filter(|running| running.endpoints.iter().any(is_there)) {
         return Some(format!("the torus that runs here, pid {}", running.pid));
     }
-    let unit = |unit: &&Unit| unit.active && unit.name == name && unit.listens.iter().any(|at| at.port() == port);
+    let listens = |unit: &Unit| unit.active && unit.listens.iter().any(|at| overlap(*at, port.address));
+    let unit = |unit: &&Unit| unit.name == port.name && (port.root_listens || listens(unit));
     host.units.iter().find(unit).map(|unit| format!("systemd for {}", unit.unit))
 }
 
@@ -111,18 +113,31 @@ fn sockets(on: &On<'_>) -> Vec<Verdict> {
         )
     };
     let passed = host.passed.iter().map(|passed| match passed.address.known() {
-        Ok(address) => socket(check(&passed.name), on, &passed.name, &[*address], "passed by systemd"),
+        Ok(address) => socket(check(&passed.name), on, &passed.name, &[*address], Told::ByItself),
         Err(because) => check(&passed.name).fail(because, "pass TCP sockets only: ListenStream=ADDRESS:PORT"),
     });
     // What is passed says more than the file of a unit does.
     let units = host.units.iter().filter(|unit| {
         (unit.active || on.purpose == Purpose::Service) && host.passed.iter().all(|passed| passed.name != unit.name)
     });
-    let units = units.map(|unit| socket(check(&unit.name), on, &unit.name, &unit.listens, &unit.unit));
+    let units = units.map(|unit| socket(check(&unit.name), on, &unit.name, &unit.listens, Told::ByFile(&unit.unit)));
     passed.chain(units).collect()
 }
 
-fn socket(check: Check, on: &On<'_>, name: &str, listens: &[SocketAddr], who: &str) -> Verdict {
+/// How it is known where a socket is.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    /// It was passed.
+    ByItself,
+    /// The file of that unit says so, which may be newer than what systemd holds.
+    ByFile(&'a str),
+}
+
+fn socket(check: Check, on: &On<'_>, name: &str, listens: &[SocketAddr], told: Told<'_>) -> Verdict {
+    let who = match told {
+        Told::ByItself => "passed by systemd",
+        Told::ByFile(unit) => unit,
+    };
     let there: Vec<String> = listens.iter().map(ToString::to_string).collect();
     let there = there.join(" and ");
     let Some(bus) = bus(on.config) else {
@@ -141,17 +156,28 @@ fn socket(check: Check, on: &On<'_>, name: &str, listens: &[SocketAddr], who: &s
             "name it by FileDescriptorName=requests-front or requests-back",
         );
     };
-    if listens == [port.address] {
-        check.pass(format!("{there} ({who})"))
-    } else {
-        let (key, address) = (&port.key, port.address);
-        let mend = format!(
-            "make them the same: ListenStream={address} in the socket unit, or bus.bind: {} and {key}: {}",
-            listens.first().map_or(bus.bind, SocketAddr::ip),
-            listens.first().map_or(0, SocketAddr::port)
-        );
-        check.fail(format!("{there} ({who}), but {key} is {address}"), mend)
+    if matches!(listens, [there] if is_taken(*there, port.address)) {
+        return check.pass(format!("{there} ({who})"));
     }
+    let (key, address) = (&port.key, port.address);
+    let mend = format!(
+        "make them the same: ListenStream={address} in the socket unit, or bus.bind: {} and {key}: {}",
+        listens.first().map_or(bus.bind, SocketAddr::ip),
+        listens.first().map_or(0, SocketAddr::port)
+    );
+    let found = format!("{there} ({who}), but {key} is {address}");
+    match told {
+        Told::ByFile(unit) if port.root_listens => check.warn(
+            format!("{found}, where root listens now; the file counts from the unit's next start on"),
+            format!("{mend}; then sudo systemctl daemon-reload, and restart {unit}"),
+        ),
+        Told::ByItself | Told::ByFile(_) => check.fail(found, mend),
+    }
+}
+
+/// Whether the supervisor takes a socket for an address of the configuration: port 0 is any.
+fn is_taken(socket: SocketAddr, wanted: SocketAddr) -> bool {
+    socket == wanted || (wanted.port() == 0 && socket.ip() == wanted.ip())
 }
 
 fn open_files(on: &On<'_>) -> Verdict {
@@ -262,12 +288,8 @@ fn disk(on: &On<'_>) -> Verdict {
     if !data.exists && on.purpose == Purpose::Container {
         return check.skipped(format!("there is no {}", data.path.display()));
     }
-    space(
-        check,
-        &data.free_bytes,
-        (DATA_FREE_WARN, DATA_FREE_FAIL),
-        "sudo du -xh / | sort -h | tail tells what takes it",
-    )
+    let least = if on.keeps_data() { DATA_FREE_FAIL } else { 0 };
+    space(check, &data.free_bytes, (DATA_FREE_WARN, least), "sudo du -xh / | sort -h | tail tells what takes it")
 }
 
 fn build_space(on: &On<'_>) -> Verdict {

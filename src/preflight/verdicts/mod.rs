@@ -79,6 +79,12 @@ impl On<'_> {
         purposes.contains(&self.purpose)
     }
 
+    /// Whether the configuration keeps anything in the data directory. Nothing that can be configured does yet: what is
+    /// wrong there hinders nobody.
+    fn keeps_data(&self) -> bool {
+        false
+    }
+
     /// Whether a built-in worker refuses to start without its whole sandbox.
     fn needs_sandbox(&self) -> bool {
         let of_services =

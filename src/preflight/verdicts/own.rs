@@ -71,14 +71,15 @@ fn data(on: &On<'_>) -> Verdict {
         _ => format!("sudo chown torus: {path} && sudo chmod 0750 {path}"),
     };
     match data.lock.known() {
-        _ if data.mode & 0o022 != 0 => check.fail(format!("{found}: others may write"), chown),
+        _ if data.mode & 0o022 != 0 => check.fail_if(on.keeps_data(), format!("{found}: others may write"), chown),
         _ if is_ours && (data.owner != torus.uid || !data.writable) => {
             check.warn(format!("{found}: not of uid {}, who asks", torus.uid), chown)
         }
         Ok(DataLock::Free) => check.pass(found),
         Ok(DataLock::Held) => match &torus.running {
             Some(running) => check.pass(format!("{found}, locked by the torus that runs here, pid {}", running.pid)),
-            None => check.fail(
+            None => check.fail_if(
+                on.keeps_data(),
                 format!("{found}: somebody has locked it"),
                 format!("sudo fuser -v {path} tells who; stop it, or name another directory"),
             ),

@@ -25,7 +25,7 @@ fn known<T>(value: T) -> Fact<T> {
 fn with_port(state: PortState) -> Facts {
     let (name, key) = ("requests-front".to_owned(), "bus.requests.front".to_owned());
     let mut facts = Facts::default();
-    facts.host.ports.push(Port { name, key, address: FRONT.parse().unwrap(), state });
+    facts.host.ports.push(Port { name, key, address: FRONT.parse().unwrap(), state, root_listens: false });
     facts
 }
 
@@ -121,6 +121,65 @@ fn a_port_of_ours_is_a_pass_whoever_of_ours_holds_it() {
     assert_eq!(one(&facts, Purpose::Host, name).found, "held by systemd for torus-requests-front.socket");
     facts.host.units[0].active = false;
     assert_eq!(state(&facts, Purpose::Host, name), State::Fail);
+}
+
+#[test]
+fn a_port_of_ours_is_a_pass_though_the_system_refuses_it() {
+    let name = "port of requests-front";
+    for because in ["Permission denied", "Cannot assign requested address"] {
+        let mut facts = with_port(PortState::Refused(because.into()));
+        assert_eq!(state(&facts, Purpose::Service, name), State::Fail);
+        facts.host.units.push(unit(FRONT, true));
+        assert_eq!(one(&facts, Purpose::Service, name).found, "held by systemd for torus-requests-front.socket");
+        facts.host.units.clear();
+        facts.torus.running = Some(Running { pid: 9, version: "1".into(), endpoints: vec![format!("tcp://{FRONT}")] });
+        assert_eq!(one(&facts, Purpose::Service, name).found, "held by the torus that runs here, pid 9");
+    }
+}
+
+#[test]
+fn a_port_of_ours_at_another_address_is_not_in_the_way() {
+    let (name, other) = ("port of requests-front", "127.0.0.2:5555");
+    let mut facts = with_port(held());
+    facts.torus.running = Some(Running { pid: 9, version: "1".into(), endpoints: vec![format!("tcp://{other}")] });
+    facts.host.passed = vec![Passed { name: "requests-back".into(), address: known(other.parse().unwrap()) }];
+    facts.host.units.push(unit(other, true));
+    assert_eq!(one(&facts, Purpose::Host, name).found, "held by nc, pid 7");
+}
+
+#[test]
+fn what_root_listens_at_counts_more_than_the_file_of_a_unit() {
+    let names = ["socket requests-front", "port of requests-front"];
+    let mut facts = with_port(held());
+    facts.host.units.push(unit("127.0.0.1:7000", false));
+    assert_eq!(names.map(|name| state(&facts, Purpose::Service, name)), [State::Fail, State::Fail]);
+    facts.host.ports[0].root_listens = true;
+    assert_eq!(names.map(|name| state(&facts, Purpose::Service, name)), [State::Warn, State::Pass]);
+    facts.host.units = vec![unit(FRONT, true)];
+    assert_eq!(names.map(|name| state(&facts, Purpose::Service, name)), [State::Pass, State::Pass]);
+}
+
+#[test]
+fn a_port_that_may_be_any_takes_the_one_that_is_passed() {
+    let name = "socket requests-front";
+    let mut facts = with_port(PortState::Free);
+    facts.host.ports[0].address.set_port(0);
+    for (address, expected) in [("127.0.0.1:7000", State::Pass), ("127.0.0.2:7000", State::Fail)] {
+        facts.host.units = vec![unit(address, true)];
+        assert_eq!(state(&facts, Purpose::Service, name), expected);
+        facts.host.passed = vec![Passed { name: "requests-front".into(), address: known(address.parse().unwrap()) }];
+        assert_eq!(state(&facts, Purpose::Service, name), expected);
+        facts.host.passed.clear();
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_warning_while_nothing_is_kept() {
+    let mut facts = Facts::default();
+    facts.torus.data.free_bytes = known(1 << 20);
+    assert_eq!(state(&facts, Purpose::Service, "disk space"), State::Warn);
+    facts.host.build_free_bytes = known(1 << 20);
+    assert_eq!(state(&facts, Purpose::Build, "disk space"), State::Fail);
 }
 
 #[test]
@@ -228,10 +287,11 @@ fn a_data_directory_is_its_owners_alone() {
         state(&facts, purpose, "data directory")
     };
     assert_eq!(judged(&|_| {}, Purpose::Service), State::Pass);
-    assert_eq!(judged(&|data| data.mode = 0o777, Purpose::Service), State::Fail);
+    // Nothing is kept there yet.
+    assert_eq!(judged(&|data| data.mode = 0o777, Purpose::Service), State::Warn);
     assert_eq!(judged(&|data| data.owner = 990, Purpose::Service), State::Warn);
     assert_eq!(judged(&|data| data.owner = 990, Purpose::Host), State::Pass);
-    assert_eq!(judged(&|data| data.lock = known(DataLock::Held), Purpose::Host), State::Fail);
+    assert_eq!(judged(&|data| data.lock = known(DataLock::Held), Purpose::Host), State::Warn);
     assert_eq!(judged(&|data| data.exists = false, Purpose::Host), State::Warn);
     assert_eq!(judged(&|data| data.exists = false, Purpose::Container), State::Skipped);
 }
