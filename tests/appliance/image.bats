@@ -33,14 +33,15 @@ front() {
   printf 'tcp://%s' "$(docker port "$(own "$1")" 5555)"
 }
 
-# stops NAME: tells it to, and that it ended with code 0; prints after how many milliseconds.
+# stops NAME: tells it to, and that it ended with code 0; prints after how many milliseconds. Within $() nothing fails by
+# itself, so each step says so.
 stops() {
   local name before after
   name=$(own "$1")
   before=$(date +%s%3N)
-  docker stop --time 10 "$name" >/dev/null
-  after=$(date --date "$(docker inspect --format '{{.State.FinishedAt}}' "$name")" +%s%3N)
-  [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ]
+  docker stop --time 10 "$name" >/dev/null || return
+  after=$(date --date "$(docker inspect --format '{{.State.FinishedAt}}' "$name")" +%s%3N) || return
+  [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || return
   echo $((after - before))
 }
 
@@ -202,4 +203,19 @@ assert parts["libsystemd0"]["purl"].startswith("pkg:deb/debian/libsystemd0@"), p
 assert parts["tokio"]["licenses"] == [{"expression": "MIT"}], parts["tokio"]
 assert "libc6" in parts and "libzmq5" in parts and "proptest" not in parts
 PYTHON
+}
+
+@test "a library that no package owns, whose terms are unknown, keeps an image from being built" {
+  local program
+  # shellcheck disable=SC2016 # the shell of the container expands it
+  program='source /lay-out /tmp/out 1; for path in "$@"; do echo "$path"; done | owners'
+  run docker run --rm --name "$(own owners)" --volume "$root/docker/lay-out:/lay-out:ro" torus-lab/debian \
+    bash -c "$program" bash /bin/sh /usr/bin/ls
+  [ "$status" -eq 0 ]
+  [ "$output" = "coreutils
+dash" ]
+  run docker run --rm --name "$(own owners)" --volume "$root/docker/lay-out:/lay-out:ro" torus-lab/debian \
+    bash -c "$program" bash /bin/sh /lay-out
+  [ "$status" -ne 0 ]
+  [[ $output == *'lay-out: no package owns /lay-out'* ]]
 }
