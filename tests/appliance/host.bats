@@ -403,6 +403,20 @@ serve() {
   in_host engine sh -c '! ls /etc/apt/sources.list.d/docker.sources /etc/apt/keyrings/docker.asc 2>/dev/null'
 }
 
+@test "install-docker --upstream: a source that is a comment or switched off is none" {
+  systemd_host engine
+  serve engine
+  # shellcheck disable=SC2016 # the shell of the container expands it
+  in_host engine sh -c 'echo "# deb $1/debian bookworm stable" >/etc/apt/sources.list.d/mine.list
+    printf "Enabled: no\nTypes: deb\nURIs: %s/debian\nSuites: bookworm\nComponents: stable\n" "$1" >/etc/apt/sources.list.d/mine.sources' \
+    sh "$mirror"
+  run upstream engine --key "$(cat "$BATS_FILE_TMPDIR/fingerprint")"
+  printf '%s\n' "$output"
+  [ "$status" -eq 0 ]
+  says "write /etc/apt/sources.list.d/docker.sources"
+  in_host engine dpkg-query --show docker-ce
+}
+
 @test "install-docker --upstream: a key that is not Docker's is refused by both fingerprints, and no source is written" {
   systemd_host engine
   serve engine

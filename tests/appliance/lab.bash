@@ -3,11 +3,13 @@
 
 root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 
-# wait_for SECONDS COMMAND...: tries COMMAND until it succeeds, at most for so long; fails with its last words.
+# wait_for SECONDS COMMAND...: tries COMMAND until it succeeds, at most for so long; fails with its last words. A program
+# that hangs is ended; a function has to bound what it calls.
 wait_for() {
-  local until=$((SECONDS + $1)) words
+  local until=$((SECONDS + $1)) words bound=()
+  [[ $(type -t "$2") != file ]] || bound=(timeout --kill-after=5 "$1")
   shift
-  while ! words=$("$@" 2>&1); do
+  while ! words=$("${bound[@]}" "$@" 2>&1); do
     if ((SECONDS >= until)); then
       printf 'never succeeded: %s\n%s\n' "$*" "$words" >&2
       return 1
