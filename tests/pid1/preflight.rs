@@ -1,9 +1,9 @@
 //! What PID 1 looks at before it starts anything: it tells, refuses, or does not look, as it is configured.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
-use super::support::Torus;
+use nix::sys::resource::{Resource, setrlimit};
+
 use super::support::pid1::{Pid1, User, as_each_user};
 
 as_each_user!(
@@ -12,18 +12,18 @@ as_each_user!(
     nobody_looks_where_that_is_configured,
 );
 
-/// Starts a torus with a bus that nobody outside can reach, a warning, and with data where anybody may write, a failure.
+/// Open files that are fewer than any bus should have, and enough for this one.
+const FILES: u64 = 100;
+
+/// Starts a torus with a bus that nobody outside can reach, a warning, and with too few open files, a failure.
 fn start(user: User, preflight: &str) -> Pid1 {
-    let place = Torus::place();
-    let data = place.join("data");
-    fs::create_dir(&data).unwrap();
-    fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
     let configuration = format!(
         "supervisor: {{ preflight: {preflight} }}\nbus: {{ requests: {{ front: 0, back: 0 }} }}\n\
          services: {{ hello: {{ worker: hello }} }}\n"
     );
-    Pid1::start_in(place, user, &configuration, |command| {
-        command.env("STATE_DIRECTORY", data);
+    Pid1::start_with(user, &configuration, |command| {
+        // SAFETY: the child of a fork makes one system call, which allocates nothing.
+        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES)?)) };
     })
 }
 
@@ -32,7 +32,7 @@ fn what_is_amiss_is_told_before_anything_starts(user: User) {
     house.torus.until("everything runs", |status| status["state"] == "running");
     let log = house.torus.log();
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text:?} in\n{log}"));
-    let block = ["1 failed, ", "fail: torus, data directory: ", "warn: torus, reach: 127.0.0.1"];
+    let block = ["1 failed, ", "fail: host, open files: 100", "warn: torus, reach: 127.0.0.1"];
     let block = block.map(|text| at(&format!("preflight: {text}")));
     assert!(block.is_sorted() && block[2] < at(" started"), "{log}");
     assert!(log.contains("; torus goes on"), "{log}");
@@ -43,8 +43,8 @@ fn a_failed_check_is_a_reason_not_to_start_where_that_is_configured(user: User) 
     let status = house.torus.child.wait().unwrap();
     let log = house.torus.log();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("preflight: fail: torus, data directory: "), "{log}");
-    assert!(log.contains("mend: give the volume at "), "{log}");
+    assert!(log.contains("preflight: fail: host, open files: 100"), "{log}");
+    assert!(log.contains("mend: docker run --ulimit nofile="), "{log}");
     assert!(log.contains("error: a check of this container failed, and supervisor.preflight is refuse"), "{log}");
     assert!(!log.contains(" started"), "{log}");
 }
