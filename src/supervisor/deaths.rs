@@ -11,7 +11,8 @@ use crate::sys::{Pid, signals, tree, wait};
 
 /// How many dead are collected before others have their turn; in a storm of forks there are always more.
 const DEAD_MAX: usize = 256;
-/// How often orphans of one dead process are looked for; whoever still escapes is ended by a cgroup, or with everything.
+/// How often in a row orphans of one dead process are looked for. Whoever still escapes, by forking and ending all the time,
+/// is looked for again each time that one of his has ended.
 const STRAY_ROUNDS_MAX: usize = 32;
 
 impl Supervisor {
@@ -22,6 +23,7 @@ impl Supervisor {
         // A table that is made for each death at a stop of a thousand is to cost little.
         owners.sort_unstable();
         let mut died = Vec::new();
+        let reaped_before = self.orphans_reaped;
         let drained =
             wait::drain_some(DEAD_MAX, |pid, exit| match owners.binary_search_by_key(&pid, |(owned, _)| *owned) {
                 Ok(at) => {
@@ -36,6 +38,9 @@ impl Supervisor {
             tracing::error!("cannot wait for children: {cause}");
             false
         });
+        if self.orphans_reaped > reaped_before {
+            self.hunt();
+        }
         if died.is_empty() {
             return;
         }
@@ -62,14 +67,40 @@ impl Supervisor {
             });
             let outcome = instance.unit.outcome(exit);
             self.close_retired_doors();
-            self.kill_strays_of(id, &orphans);
+            if !self.kill_strays_of(id, &orphans) {
+                self.haunted.insert(id);
+            }
             self.take(HouseEvent::Died(id, outcome));
         }
     }
 
-    /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was.
-    fn kill_strays_of(&self, id: Id, orphans: &[Pid]) {
-        let Some(instance) = self.instances.get(&id) else { return };
+    /// Goes on with those who escaped before. Once there is a successor, what is his cannot be told from what is theirs.
+    fn hunt(&mut self) {
+        if self.haunted.is_empty() {
+            return;
+        }
+        let mut haunted = std::mem::take(&mut self.haunted);
+        haunted.retain(|id| {
+            let is_alone = self.instances.get(id).is_some_and(|instance| instance.process.is_none());
+            is_alone && !self.kill_strays_of(*id, &self.orphans())
+        });
+        self.haunted = haunted;
+    }
+
+    /// Our children whom we have not started.
+    fn orphans(&self) -> Vec<Pid> {
+        let known = |pid: &Pid| {
+            self.instances.values().any(|one| one.process.as_ref().is_some_and(|process| process.pid == *pid))
+        };
+        let mut children = tree::children();
+        children.retain(|child| !known(child) && !self.probes.knows(*child));
+        children
+    }
+
+    /// Ends what a dead process left behind outside its group: those of the orphans that were started as it was. Answers
+    /// whether none is left.
+    fn kill_strays_of(&self, id: Id, orphans: &[Pid]) -> bool {
+        let Some(instance) = self.instances.get(&id) else { return true };
         let marks = environment::marks(&instance.unit.name, instance.number);
         let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
         // One that forks and ends at once has a successor which the list does not know yet.
@@ -77,15 +108,12 @@ impl Supervisor {
         for _ in 0..STRAY_ROUNDS_MAX {
             listed.retain(|orphan| tree::has_variables(*orphan, &marks) && !tree::is_dead(*orphan));
             if listed.is_empty() {
-                return;
+                return true;
             }
             listed.iter().copied().for_each(tree::kill_all_of);
-            let known = |pid: &Pid| {
-                self.instances.values().any(|one| one.process.as_ref().is_some_and(|process| process.pid == *pid))
-            };
-            listed = tree::children();
-            listed.retain(|child| !known(child) && !self.probes.knows(*child));
+            listed = self.orphans();
         }
+        false
     }
 
     /// Whether an instance's process was told to end, and not because it hung.

@@ -1,6 +1,6 @@
 //! The loop itself: what happens becomes a [`HouseEvent`], what the house answers is done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -59,6 +59,8 @@ pub(super) struct Supervisor {
     pub(super) words: Words,
     pub(super) since: Instant,
     pub(super) orphans_reaped: u64,
+    /// Instances of whose dead processes some strays have escaped.
+    pub(super) haunted: BTreeSet<Id>,
     pub(super) hangups: Hangups,
     pub(super) manager: Manager,
     /// Whether some who have ended may still wait to be collected.
@@ -104,6 +106,7 @@ impl Supervisor {
             words,
             since: Instant::now(),
             orphans_reaped: 0,
+            haunted: BTreeSet::new(),
             hangups: Hangups::default(),
             manager: Manager::wanted(),
             more_dead: false,

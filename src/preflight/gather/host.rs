@@ -28,15 +28,14 @@ pub(super) fn more(host: &mut Host) {
 }
 
 /// The ports that the configuration asks for.
-pub(super) fn ports(host: &mut Host, config: Option<&Config>) {
+pub(super) fn ports(host: &mut Host, config: Option<&Config>, listening: &[Listening]) {
     let bus = config.and_then(|config| config.bus.as_ref());
     let Some((bus, requests)) = bus.and_then(|bus| Some((bus, bus.requests.as_ref()?))) else { return };
-    let listening = listening();
     for (side, port) in [("front", requests.front), ("back", requests.back)] {
         let address = SocketAddr::new(bus.bind, port);
         let (name, key) = (format!("requests-{side}"), format!("bus.requests.{side}"));
         let root_listens = listening.iter().any(|one| one.address == address && one.uid == 0);
-        host.ports.push(Port { name, key, address, state: state(address, &listening), root_listens });
+        host.ports.push(Port { name, key, address, state: state(address, listening), root_listens });
     }
 }
 

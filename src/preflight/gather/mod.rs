@@ -47,8 +47,9 @@ pub fn gather(asked: &Asked<'_>) -> Facts {
         facts.host.build_free_bytes = own::free_bytes(root).into();
     }
     if matches!(asked.purpose, Purpose::Container | Purpose::Host | Purpose::Vm | Purpose::Service) {
-        host::ports(&mut facts.host, asked.configuration.as_ref().ok().map(|(config, _)| *config));
-        facts.host.units = units::gather(asked.purpose == Purpose::Service);
+        let listening = host::listening();
+        host::ports(&mut facts.host, asked.configuration.as_ref().ok().map(|(config, _)| *config), &listening);
+        facts.host.units = units::gather(asked.purpose == Purpose::Service, &listening);
     }
     facts.torus.running = asked.running.clone();
     facts

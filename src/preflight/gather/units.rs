@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::host::listening;
+use super::host::Listening;
 use super::text;
 use crate::preflight::Unit;
 
@@ -16,7 +16,7 @@ const PLACES: [&str; 4] =
 const SERVICE: &str = "torus.service";
 
 /// The socket units of our service. Where systemd does not run, only a service asks for them.
-pub(super) fn gather(is_service: bool) -> Vec<Unit> {
+pub(super) fn gather(is_service: bool, listening: &[Listening]) -> Vec<Unit> {
     if !is_service && !Path::new("/run/systemd/system").exists() {
         return Vec::new();
     }
@@ -25,7 +25,6 @@ pub(super) fn gather(is_service: bool) -> Vec<Unit> {
     let files: BTreeMap<String, PathBuf> = files.filter(|(name, _)| name.ends_with(".socket")).collect();
     let groups = text("/proc/self/cgroup").unwrap_or_default();
     let service = own_service(&groups).filter(|_| is_service).unwrap_or(SERVICE);
-    let listening = listening();
     // As systemd itself finds it out.
     let has_ipv6 = Path::new("/proc/self/net/if_inet6").exists();
     let active = |listens: &[SocketAddr]| {
